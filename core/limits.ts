@@ -1,0 +1,186 @@
+/**
+ * Every limit of the system in one place: checked before anything is parsed or allocated. docs/limits.md is generated from
+ * this file, so each entry says its unit, why it is there and what happens above it.
+ */
+const KiB = 1024
+const MiB = 1024 * KiB
+const second = 1000
+const minute = 60 * second
+const hour = 60 * minute
+
+export interface Limit {
+  readonly value: number
+  readonly unit: 'bytes' | 'ms' | 'count' | 'per second' | 'per minute'
+  /** What it protects and what happens when it is exceeded. */
+  readonly why: string
+}
+const limit = <const V extends number>(value: V, unit: Limit['unit'], why: string) => ({
+  value,
+  unit,
+  why,
+})
+
+export const LIMITS = {
+  // HTTP API
+  httpBody: limit(256 * KiB, 'bytes', 'Body of an API request; larger is 413 before it is parsed.'),
+  httpResponsePage: limit(
+    4 * MiB,
+    'bytes',
+    'One page of a list; the page is cut and a cursor given.',
+  ),
+  httpHeaders: limit(
+    16 * KiB,
+    'bytes',
+    'All request headers together; larger is refused by the HTTP server.',
+  ),
+  httpTimeout: limit(15 * second, 'ms', 'A request must be complete and answered by then.'),
+  pageSize: limit(500, 'count', 'Items in one page of a list; `limit` above it is refused.'),
+  pageSizeDefault: limit(100, 'count', 'Items in one page when `limit` is not given.'),
+  listShards: limit(8, 'count', 'Shards of every list index, so that no partition is hot.'),
+  idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
+  idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
+  rateAnonymousPerMinute: limit(
+    600,
+    'per minute',
+    'Unauthenticated calls from one address (join, login); above it 429 with retry-after.',
+  ),
+  rateLoginPerMinute: limit(20, 'per minute', 'Sign-in attempts for one user name; above it 429.'),
+
+  // Names and resources
+  nameLength: limit(63, 'count', 'Characters of a node, app, db or cluster name.'),
+  labels: limit(64, 'count', 'Labels of one resource.'),
+  labelKey: limit(128, 'count', 'Characters of a label key.'),
+  labelValue: limit(256, 'count', 'Characters of a label value.'),
+  resourceDocument: limit(
+    128 * KiB,
+    'bytes',
+    'One resource file, YAML or JSON, before it is parsed.',
+  ),
+  resourcesPerAgent: limit(500, 'count', 'Apps, databases and clusters one agent may announce.'),
+  configFile: limit(256 * KiB, 'bytes', 'postern.yaml, before it is parsed.'),
+  yamlAliases: limit(20, 'count', 'Aliases in one YAML document, against expansion bombs.'),
+
+  // Tokens, joining, certificates
+  tokenTtlDefault: limit(30 * minute, 'ms', 'Life of a join token when none is asked for.'),
+  tokenTtlMax: limit(366 * 24 * hour, 'ms', 'Longest life of a join token.'),
+  tokenUsesMax: limit(100_000, 'count', 'Largest max_uses of a token; null is any number.'),
+  tokenBytes: limit(32, 'bytes', 'Random bytes of a token secret.'),
+  joinEvidence: limit(32 * KiB, 'bytes', 'Evidence of one join, before it is parsed.'),
+  challengeTtl: limit(60 * second, 'ms', 'A join challenge is good for this long.'),
+  agentCertTtl: limit(24 * hour, 'ms', 'Life of an agent certificate; renewed at half of it.'),
+  userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),
+  userCertTtlMin: limit(1 * minute, 'ms', 'Shortest life of a user certificate.'),
+  certBackdate: limit(1 * minute, 'ms', 'How far notBefore lies in the past, for clocks that lag.'),
+  certSize: limit(16 * KiB, 'bytes', 'One certificate, X.509 or OpenSSH, before it is parsed.'),
+  certPrincipals: limit(64, 'count', 'Principals in one SSH certificate.'),
+  proofWindow: limit(60 * second, 'ms', 'Age of a signed request either way.'),
+  routeTtl: limit(5 * minute, 'ms', 'Life of a signed route.'),
+  routeAgents: limit(16, 'count', 'Agents named by one route.'),
+
+  // Policy and locks
+  policyPoll: limit(1 * second, 'ms', 'How often a proxy reads the policy version.'),
+  policyFreshness: limit(
+    30 * second,
+    'ms',
+    'Age of a freshness stamp after which a new one is signed.',
+  ),
+  policyStrict: limit(
+    5 * minute,
+    'ms',
+    'Under mode strict, new streams are refused when freshness is older.',
+  ),
+  policyStaleMark: limit(
+    15 * minute,
+    'ms',
+    'Decisions on an older view are marked in the audit log.',
+  ),
+  policySize: limit(4 * MiB, 'bytes', 'The signed policy document.'),
+
+  // Tunnel
+  handshakeTimeout: limit(
+    10 * second,
+    'ms',
+    'A WebSocket and its handshake must be complete by then.',
+  ),
+  handshakeMessage: limit(32 * KiB, 'bytes', 'One handshake message.'),
+  dialTimeout: limit(10 * second, 'ms', 'TCP, TLS and WebSocket upgrade of one dial.'),
+  frameMax: limit(64 * KiB, 'bytes', 'Payload of one DATA frame; a larger one closes the tunnel.'),
+  messageMax: limit(512 * KiB, 'bytes', 'One WebSocket message (many frames).'),
+  openPayload: limit(32 * KiB, 'bytes', 'Payload of an OPEN or of its answer.'),
+  windowInitial: limit(256 * KiB, 'bytes', 'Receive window of a new stream.'),
+  windowMax: limit(8 * MiB, 'bytes', 'Largest receive window of one stream.'),
+  windowConnection: limit(
+    64 * MiB,
+    'bytes',
+    'Sum of all receive windows of one connection; OPEN is refused above it.',
+  ),
+  windowProcess: limit(
+    512 * MiB,
+    'bytes',
+    'Sum of what windows may grow to in one process; above it they do not grow.',
+  ),
+  streamsPerTunnel: limit(4096, 'count', 'Open streams of one tunnel; OPEN is refused above it.'),
+  halfOpenStreams: limit(1024, 'count', 'Streams of one tunnel that wait for their answer.'),
+  openTimeout: limit(15 * second, 'ms', 'An OPEN must be answered by then.'),
+  pingIdle: limit(15 * second, 'ms', 'Silence after which a ping is sent.'),
+  deadAfter: limit(40 * second, 'ms', 'Silence after which a tunnel is dead and closed.'),
+  suspectAfter: limit(1 * second, 'ms', 'Waiting traffic after which a tunnel is suspect.'),
+  writeTimeout: limit(
+    30 * second,
+    'ms',
+    'Bytes that the peer does not take for this long end the tunnel.',
+  ),
+  pendingControl: limit(
+    4096,
+    'count',
+    'Control frames waiting to be written; above it the peer floods us and is cut.',
+  ),
+  backoffMin: limit(500, 'ms', 'First pause between two dials, with full jitter.'),
+  backoffMax: limit(30 * second, 'ms', 'Longest pause between two dials.'),
+  tunnelsPerProxy: limit(20_000, 'count', 'Tunnels of one proxy process; above it 503.'),
+  handshakesPending: limit(
+    512,
+    'count',
+    'Handshakes in progress in one proxy; above it 503 with retry-after.',
+  ),
+  leaseRenew: limit(5 * second, 'ms', 'How often a proxy renews its lease.'),
+  leaseTtl: limit(
+    20 * second,
+    'ms',
+    'A lease that was not renewed for this long counts for nothing.',
+  ),
+
+  // SSH
+  sshLoginGrace: limit(30 * second, 'ms', 'A connection must have authenticated by then.'),
+  sshAuthTries: limit(
+    10,
+    'count',
+    'Refused authentication attempts before the connection is closed.',
+  ),
+  sshConnections: limit(
+    512,
+    'count',
+    'SSH connections of one agent; above it new ones are refused.',
+  ),
+  sshChannels: limit(256, 'count', 'Channels of one SSH connection.'),
+  sshEnv: limit(64, 'count', 'Environment variables of one session.'),
+  sshEnvValue: limit(32 * KiB, 'bytes', 'One environment variable.'),
+  sshCommand: limit(256 * KiB, 'bytes', 'One exec request.'),
+  sshForwards: limit(64, 'count', 'Remote forwards (-R) of one connection.'),
+
+  // Apps
+  appConnections: limit(4096, 'count', 'Connections to apps through one agent.'),
+  appDialTimeout: limit(10 * second, 'ms', 'The agent must reach the target by then.'),
+  commandLabelTimeout: limit(10 * second, 'ms', 'One run of a label command; then it is killed.'),
+  commandLabelOutput: limit(256, 'bytes', 'Output of a label command; the rest is cut.'),
+
+  // Passwords
+  passwordMin: limit(12, 'count', 'Shortest password of a local user.'),
+  passwordMax: limit(1024, 'bytes', 'Longest password; longer is refused before hashing.'),
+
+  // Audit
+  eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
+} as const satisfies Record<string, Limit>
+
+export type LimitName = keyof typeof LIMITS
