@@ -1,0 +1,64 @@
+/** Names and labels: the character sets that make them safe in URIs, certificates, config files and shells. */
+import * as z from 'zod'
+import { LIMITS } from '../limits.ts'
+
+const NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
+
+/** Node, app, database and cluster names (protocols.md 1.6). */
+export const resourceName = z
+  .string()
+  .regex(NAME, 'use 1 to 63 of a-z, 0-9, "." and "-", starting and ending with a letter or digit')
+export const isResourceName = (text: string): boolean => NAME.test(text)
+
+/** User names: mail addresses fit. */
+export const userName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/,
+    'use 1 to 128 letters, digits and ". _ @ + -", starting with a letter or digit',
+  )
+
+/** Names of tokens, roles and locks: readable handles. */
+export const handleName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$/,
+    'use 1 to 128 letters, digits and ". _ -", starting and ending with a letter or digit',
+  )
+
+/** A unix login as useradd would accept it. */
+export const unixLogin = z
+  .string()
+  .regex(/^[a-z_][a-z0-9_.-]{0,31}$/i, 'use a unix user name (at most 32 characters)')
+
+const labelKey = z
+  .string()
+  .min(1)
+  .max(LIMITS.labelKey.value)
+  .regex(/^[A-Za-z0-9_./-]+$/, 'use letters, digits and "_ . / -"')
+// eslint-disable-next-line no-control-regex -- control characters are what it keeps out
+const labelText = z
+  .string()
+  .max(LIMITS.labelValue.value)
+  .regex(/^[^\u0000-\u001f\u007f]*$/, 'no control characters')
+
+/** Labels of a resource: one text for each key. */
+export const labels = z
+  .record(labelKey, labelText)
+  .refine(
+    (l) => Object.keys(l).length <= LIMITS.labels.value,
+    `at most ${LIMITS.labels.value} labels`,
+  )
+export type Labels = Readonly<Record<string, string>>
+
+/** Label selectors of roles and tokens: one text or a list for each key; `*` in a text matches any run of characters. */
+export const labelSelector = z
+  .record(
+    z.union([z.literal('*'), labelKey]),
+    z.union([labelText.transform((text) => [text]), z.array(labelText).min(1).max(64)]),
+  )
+  .refine(
+    (l) => Object.keys(l).length <= LIMITS.labels.value,
+    `at most ${LIMITS.labels.value} labels`,
+  )
+export type LabelSelector = Readonly<Record<string, readonly string[]>>

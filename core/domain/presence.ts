@@ -1,0 +1,43 @@
+/**
+ * Who is connected where, without a write per idle agent (protocols.md 7). A tunnel row counts only while its proxy's lease
+ * is fresh. This interface is all that a proxy may do with the table.
+ */
+import type { Instant } from '../clock.ts'
+import type { AgentId, ConnId, ProxyId } from '../ids.ts'
+import type { ServiceKind } from './service.ts'
+
+export interface ProxyLease {
+  readonly proxyId: ProxyId
+  /** Made anew at each start, so that rows of an earlier life are recognised. */
+  readonly bootId: string
+  /** `host:port` that agents, users and other proxies dial. */
+  readonly address: string
+  readonly tunnels: number
+  readonly expires: Instant
+}
+
+export interface TunnelRow {
+  readonly agentId: AgentId
+  readonly service: ServiceKind
+  readonly proxyId: ProxyId
+  readonly bootId: string
+  readonly connId: ConnId
+  readonly opened: Instant
+}
+
+export interface PresenceStore {
+  /** Writes this proxy's lease; the last writer wins, `bootId` tells lives apart. */
+  renewLease(lease: ProxyLease): Promise<void>
+  /** Ends a lease at once, as a clean shutdown does. Only its own boot. */
+  endLease(proxyId: ProxyId, bootId: string): Promise<void>
+  /** Leases not expired at `now`. Strongly consistent. */
+  liveProxies(now: Instant): Promise<ProxyLease[]>
+  /** Written when a tunnel opens. */
+  putTunnel(row: TunnelRow): Promise<void>
+  /** Written when it closes: removes the row only if it still names this boot and connection, and records `lastSeen`. */
+  endTunnel(row: TunnelRow, now: Instant): Promise<void>
+  /** Rows of one agent, whether or not their lease is fresh. Strongly consistent. */
+  tunnelsOf(agentId: AgentId): Promise<TunnelRow[]>
+  /** The number that every change of a role, user or lock bumps. Strongly consistent. */
+  policyVersion(): Promise<number>
+}

@@ -1,0 +1,144 @@
+/**
+ * A join token: what a machine shows to become an agent. For method `token` the secret is made by the server, shown once
+ * and kept only as a SHA-256; the name is a handle. For every other method the name is public and the evidence is what counts.
+ */
+import { createHash } from 'node:crypto'
+import * as z from 'zod'
+import { plus, type Clock, type Instant } from '../clock.ts'
+import { duration } from '../duration.ts'
+import { LIMITS } from '../limits.ts'
+import type { Random } from '../random.ts'
+import {
+  handleName,
+  labels,
+  labelSelector,
+  resourceName,
+  type Labels,
+  type LabelSelector,
+} from './name.ts'
+import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
+
+export const JOIN_METHODS = ['token'] as const
+export type JoinMethodName = (typeof JOIN_METHODS)[number]
+
+export interface JoinToken {
+  readonly name: string
+  readonly method: JoinMethodName
+  readonly roles: readonly SystemRole[]
+  readonly created: Instant
+  readonly expires: Instant
+  /** Agents that may still be enrolled in all; undefined = any number until `expires`. */
+  readonly maxUses: number | undefined
+  readonly uses: number
+  readonly labels: Labels
+  readonly description: string | undefined
+  /** Pre-fills the agent's configuration; grants nothing. */
+  readonly suggestedLabels: LabelSelector
+  /** Labels every agent of this token carries, stronger than the agent's own. */
+  readonly forcedLabels: Labels
+  /** When set, the only resource names that agents of this token may claim. */
+  readonly allowedNames: readonly string[] | undefined
+  /** Several agents of such tokens may announce the same app, database or cluster name. */
+  readonly sharedNames: boolean
+}
+
+export type TokenState = 'active' | 'expired' | 'used up'
+export function tokenState(token: JoinToken, now: Instant): TokenState {
+  if (now >= token.expires) return 'expired'
+  return token.maxUses !== undefined && token.uses >= token.maxUses ? 'used up' : 'active'
+}
+
+const systemRole = z.string().transform((word, ctx): SystemRole => {
+  const role = parseSystemRole(word)
+  if (role) return role
+  ctx.addIssue({ code: 'custom', message: `unknown role; use one of ${SYSTEM_ROLES.join(', ')}` })
+  return z.NEVER
+})
+const roles = z
+  .array(systemRole)
+  .min(1, 'name at least one role')
+  .refine((list) => new Set(list).size === list.length, 'a role is named twice')
+const maxUses = z.int().min(1).max(LIMITS.tokenUsesMax.value).nullable()
+const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`)
+
+/** The resource file (contract, section 2). `metadata.name` is made by the server when absent. */
+export const tokenResource = z.strictObject({
+  kind: z.literal('token'),
+  version: z.literal('v2'),
+  metadata: z.strictObject({
+    name: handleName.optional(),
+    expires: z.iso.datetime({ offset: true }).optional(),
+    labels: labels.optional(),
+    description: z.string().max(1024).optional(),
+  }),
+  spec: z.strictObject({
+    roles,
+    join_method: joinMethod.default('token'),
+    max_uses: maxUses.optional(),
+    suggested_labels: labelSelector.optional(),
+    forced_labels: labels.optional(),
+    allowed_names: z.array(resourceName).min(1).max(500).optional(),
+    shared_names: z.boolean().optional(),
+  }),
+})
+
+/** The short form: `{"roles":["Node"],"ttl":"30m","max_uses":1}`. */
+export const tokenShort = z.strictObject({
+  name: handleName.optional(),
+  roles,
+  ttl: duration.optional(),
+  max_uses: maxUses.optional(),
+  join_method: joinMethod.optional(),
+  labels: labels.optional(),
+  description: z.string().max(1024).optional(),
+})
+
+export const TOKEN_SUGGESTIONS = {
+  bot_name: 'bots are not supported; use a Node or App token',
+  allow:
+    'rules belong to delegated join methods, which this version does not have; use join_method: token',
+  aws_iid_ttl: 'the ec2 join method is not supported in this version; use join_method: token',
+} as const
+
+/** `pst_join_` and 43 base64url characters: 256 bits. */
+export const newTokenSecret = (random: Random): string =>
+  `pst_join_${random.bytes(LIMITS.tokenBytes.value).toString('base64url')}`
+export const isTokenSecret = (text: string): boolean => /^pst_join_[A-Za-z0-9_-]{43}$/.test(text)
+/** What is stored and looked up; base64url SHA-256 of the whole secret, prefix included. */
+export const tokenSecretHash = (secret: string): string =>
+  createHash('sha256').update(secret, 'utf8').digest('base64url')
+
+type TokenInput =
+  | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }
+  | { readonly form: 'short'; readonly value: z.output<typeof tokenShort> }
+
+/** A new token from either form. The lifetime defaults to 30 minutes and uses to one; both are visible limits. */
+export function newToken(input: TokenInput, made: { name: string; clock: Clock }): JoinToken {
+  const now = made.clock.now()
+  const spec = input.form === 'resource' ? input.value.spec : input.value
+  const meta = input.form === 'resource' ? input.value.metadata : input.value
+  const asked =
+    input.form === 'short'
+      ? input.value.ttl === undefined
+        ? undefined
+        : plus(now, input.value.ttl)
+      : input.value.metadata.expires === undefined
+        ? undefined
+        : (Date.parse(input.value.metadata.expires) as Instant)
+  const resource = input.form === 'resource' ? input.value.spec : undefined
+  return {
+    name: meta.name ?? made.name,
+    method: spec.join_method ?? 'token',
+    roles: spec.roles,
+    created: now,
+    expires: asked ?? plus(now, LIMITS.tokenTtlDefault.value),
+    maxUses: spec.max_uses === undefined ? 1 : (spec.max_uses ?? undefined),
+    uses: 0,
+    labels: meta.labels ?? {},
+    description: meta.description,
+    suggestedLabels: resource?.suggested_labels ?? {},
+    forcedLabels: resource?.forced_labels ?? {},
+    allowedNames: resource?.allowed_names,
+    sharedNames: resource?.shared_names ?? false,
+  }
+}
