@@ -73,6 +73,16 @@ export const LIMITS = {
   certBackdate: limit(1 * minute, 'ms', 'How far notBefore lies in the past, for clocks that lag.'),
   certSize: limit(16 * KiB, 'bytes', 'One certificate, X.509 or OpenSSH, before it is parsed.'),
   certPrincipals: limit(64, 'count', 'Principals in one SSH certificate.'),
+  userAttributes: limit(
+    4 * KiB,
+    'bytes',
+    'Roles, traits and logins in a user certificate, so that it fits into an HTTP header; larger is not signed.',
+  ),
+  signedRequest: limit(
+    12 * KiB,
+    'bytes',
+    'Authorization header of a signed request, before it is parsed.',
+  ),
   proofWindow: limit(60 * second, 'ms', 'Age of a signed request either way.'),
   routeTtl: limit(5 * minute, 'ms', 'Life of a signed route.'),
   routeAgents: limit(16, 'count', 'Agents named by one route.'),
@@ -149,6 +159,17 @@ export const LIMITS = {
     'count',
     'Handshakes in progress in one proxy; above it 503 with retry-after.',
   ),
+  handshakesPerSource: limit(
+    128,
+    'count',
+    'Handshakes in progress from one address (IPv6: one /64); above it 503 with retry-after.',
+  ),
+  tunnelsPerIdentity: limit(
+    4,
+    'count',
+    'Tunnels of one agent service to one proxy; a new one above it is refused as already here.',
+  ),
+  tunnelsPerUser: limit(2000, 'count', 'Tunnels of one user to one proxy; above it 429.'),
   leaseRenew: limit(5 * second, 'ms', 'How often a proxy renews its lease.'),
   leaseTtl: limit(
     20 * second,
