@@ -1,0 +1,184 @@
+/** The shape of the agent's configuration file, field by field, and what to say about fields of other versions. */
+import * as z from 'zod'
+import { caPin } from '../core/domain/cluster.ts'
+import { labels, resourceName } from '../core/domain/name.ts'
+import type { AppProtocol } from '../core/domain/resource.ts'
+import { JOIN_METHODS } from '../core/domain/token.ts'
+import { parseDuration } from '../core/duration.ts'
+import { LIMITS } from '../core/limits.ts'
+
+const YES: readonly unknown[] = [true, 'true', 'yes', 'on']
+const NO: readonly unknown[] = [false, 'false', 'no', 'off']
+/** `yes` and `no` are plain texts in YAML 1.2, and existing agent files use them. */
+const flag = z.unknown().transform((value, ctx): boolean => {
+  if (YES.includes(value)) return true
+  if (NO.includes(value)) return false
+  ctx.addIssue({ code: 'custom', message: 'say true or false' })
+  return z.NEVER
+})
+
+const absolutePath = z
+  .string()
+  .min(1)
+  .max(4096)
+  .refine((p) => p.startsWith('/') && !p.includes('\0'), 'use an absolute path')
+
+const HOST = /^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])$/
+const port = (text: string): number | undefined =>
+  /^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_535 ? Number(text) : undefined
+
+/** `host`, `host:port` or `https://host:port`; without a port it is 443. */
+const proxyServer = z.string().transform((text, ctx): string => {
+  const bare = text.replace(/^https:\/\//, '').replace(/\/$/, '')
+  const match = /^(.*?)(?::(\d+))?$/.exec(bare)
+  const host = match?.[1] ?? ''
+  const number = match?.[2] === undefined ? 443 : port(match[2])
+  if (HOST.test(host) && number !== undefined) return `https://${host.toLowerCase()}:${number}`
+  ctx.addIssue({ code: 'custom', message: 'use host:port or https://host:port' })
+  return z.NEVER
+})
+
+const target = z.string().transform((text, ctx) => {
+  const match = /^(tcp|http):\/\/(.*?)(?::(\d+))?\/?$/.exec(text)
+  const protocol = match?.[1] as AppProtocol | undefined
+  const host = match?.[2] ?? ''
+  const number = match?.[3] === undefined ? (protocol === 'http' ? 80 : undefined) : port(match[3])
+  if (protocol && HOST.test(host) && number !== undefined)
+    return { protocol, host: host.toLowerCase().replaceAll(/[[\]]/g, ''), port: number }
+  ctx.addIssue({
+    code: 'custom',
+    message: 'use tcp://host:port or http://host:port, without a path',
+  })
+  return z.NEVER
+})
+
+const MIN_PERIOD = 5000
+const period = z.string().transform((text, ctx): number => {
+  const ms = parseDuration(text)
+  if (ms !== undefined && ms >= MIN_PERIOD) return ms
+  ctx.addIssue({ code: 'custom', message: 'use a duration of at least 5s, such as 1m or 10m' })
+  return z.NEVER
+})
+
+const main = z.strictObject({
+  nodename: resourceName.optional(),
+  data_dir: absolutePath.optional(),
+  proxy_server: proxyServer,
+  auth_token: z.string().min(1).max(4096).optional(),
+  join_params: z
+    .strictObject({
+      method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
+      token_name: z.string().min(1).max(4096),
+    })
+    .optional(),
+  ca_pin: z
+    .union([caPin.transform((pin) => [pin]), z.array(caPin).min(1).max(16)], {
+      error: 'use sha256: and 64 hexadecimal digits, or a list of them',
+    })
+    .optional(),
+  log: z
+    .strictObject({
+      output: z
+        .union([z.enum(['stderr', 'stdout']), absolutePath], {
+          error: 'use stderr, stdout or an absolute path',
+        })
+        .optional(),
+      severity: z
+        .string()
+        .transform((word) => word.toUpperCase())
+        .pipe(z.enum(['DEBUG', 'INFO', 'WARN', 'ERROR'], 'use DEBUG, INFO, WARN or ERROR'))
+        .optional(),
+      format: z
+        .union(
+          [
+            z.enum(['text', 'json']),
+            z.strictObject({ output: z.enum(['text', 'json']) }).transform((f) => f.output),
+          ],
+          { error: 'use text or json' },
+        )
+        .optional(),
+    })
+    .optional(),
+})
+
+const commandLabel = z.strictObject({
+  name: z
+    .string()
+    .min(1)
+    .max(LIMITS.labelKey.value)
+    .regex(/^[A-Za-z0-9_./-]+$/, 'use letters, digits and "_ . / -"'),
+  command: z.array(z.string().max(4096)).min(1, 'name the program').max(64),
+  period: period.optional(),
+})
+
+const unique = (names: readonly string[]): boolean => new Set(names).size === names.length
+
+const sshService = z.strictObject({
+  enabled: flag,
+  labels: labels.optional(),
+  commands: z
+    .array(commandLabel)
+    .max(LIMITS.labels.value)
+    .refine((list) => unique(list.map((c) => c.name)), 'a label is named twice')
+    .optional(),
+})
+
+const appService = z.strictObject({
+  enabled: flag,
+  apps: z
+    .array(
+      z.strictObject({
+        name: resourceName,
+        uri: target,
+        labels: labels.optional(),
+        description: z.string().max(1024).optional(),
+      }),
+    )
+    .max(LIMITS.resourcesPerAgent.value)
+    .refine((list) => unique(list.map((a) => a.name)), 'an app is named twice')
+    .optional(),
+})
+
+/** A service this version does not run: its section may stay in the file as long as it is off. */
+const later = (...keys: string[]) =>
+  z.strictObject({
+    enabled: flag.refine((on) => !on, 'not in this version; set it to false'),
+    ...Object.fromEntries(keys.map((key) => [key, z.unknown().optional()])),
+  })
+
+export const configFile = z.strictObject({
+  version: z.enum(['v1', 'v2', 'v3'], 'use version: v1'),
+  postern: main.optional(),
+  /** An existing agent's file works as it is. */
+  teleport: main.optional(),
+  ssh_service: sshService.optional(),
+  app_service: appService.optional(),
+  db_service: later('databases', 'resources').optional(),
+  kubernetes_service: later('kubeconfig_file', 'resources', 'labels').optional(),
+  discovery_service: later('discovery_group', 'aws').optional(),
+  auth_service: later().optional(),
+  proxy_service: later().optional(),
+})
+export type ConfigFile = z.output<typeof configFile>
+
+const LATER = 'is not supported in this version; remove it'
+/** By the last part of the path: fields people know from elsewhere. */
+export const CONFIG_SUGGESTIONS: Readonly<Record<string, string>> = {
+  resources: 'dynamic apps are not supported in this version; list them under apps',
+  auth_server: 'use proxy_server: host:port',
+  auth_servers: 'use proxy_server: host:port',
+  token: 'use auth_token',
+  node_name: 'use nodename',
+  advertise_ip: 'agents dial out and are never dialled; remove it',
+  listen_addr: 'agents dial out and never listen; remove it',
+  public_addr: 'agents dial out and are never dialled; remove it',
+  pam: `pam ${LATER}`,
+  enhanced_recording: `enhanced_recording ${LATER}`,
+  x11: `x11 ${LATER}`,
+  permit_user_env: `permit_user_env ${LATER}`,
+  rewrite: `rewrite ${LATER}`,
+  insecure_skip_verify: `insecure_skip_verify ${LATER}`,
+  diag_addr: `diag_addr ${LATER}`,
+  static_labels: 'use labels',
+  dynamic_labels: 'use ssh_service.commands',
+}

@@ -1,0 +1,166 @@
+/**
+ * The agent's configuration file (contract, section 4): from YAML text to one value with every name resolved. A wrong field is
+ * named with its path; a field we lack is refused with what to do instead, because a setting that is silently ignored is a hole.
+ */
+import { parseDocument } from 'yaml'
+import { AppError, type FieldIssue } from '../core/errors.ts'
+import type { Labels } from '../core/domain/name.ts'
+import { isResourceName } from '../core/domain/name.ts'
+import { SERVICE_KINDS, type ServiceKind } from '../core/domain/service.ts'
+import type { AppProtocol } from '../core/domain/resource.ts'
+import { isTokenSecret } from '../core/domain/token.ts'
+import { LIMITS } from '../core/limits.ts'
+import { parse } from '../core/parse.ts'
+import { configFile, CONFIG_SUGGESTIONS, type ConfigFile } from './config-schema.ts'
+
+/** Where the join token is. It is read only when an identity is needed. */
+export type TokenSource =
+  | { readonly kind: 'value'; readonly secret: string }
+  | { readonly kind: 'file'; readonly path: string }
+
+export interface CommandLabel {
+  readonly name: string
+  readonly command: readonly string[]
+  /** Milliseconds between two runs. */
+  readonly period: number
+}
+
+export interface SshServiceConfig {
+  readonly labels: Labels
+  readonly commands: readonly CommandLabel[]
+}
+
+export interface AppTarget {
+  readonly name: string
+  readonly protocol: AppProtocol
+  readonly host: string
+  readonly port: number
+  readonly labels: Labels
+  readonly description: string | undefined
+}
+
+export interface AppServiceConfig {
+  readonly apps: readonly AppTarget[]
+}
+
+export interface LogConfig {
+  /** `stderr`, `stdout` or an absolute path. */
+  readonly output: string
+  readonly severity: 'DEBUG' | 'INFO' | 'WARN' | 'ERROR'
+  readonly format: 'text' | 'json'
+}
+
+export interface AgentConfig {
+  readonly nodeName: string
+  /** The machine's own name, shown in lists. */
+  readonly hostname: string
+  readonly dataDir: string
+  /** `https://host:port` of the proxy or the API; either will do. */
+  readonly proxyServer: string
+  readonly token: TokenSource | undefined
+  readonly joinMethod: 'token'
+  readonly caPins: readonly string[]
+  readonly log: LogConfig
+  /** undefined = not enabled. */
+  readonly ssh: SshServiceConfig | undefined
+  readonly app: AppServiceConfig | undefined
+}
+
+/** The services that the configuration enables, in the order of SERVICE_KINDS. */
+export const enabledServices = (config: AgentConfig): ServiceKind[] =>
+  SERVICE_KINDS.filter((kind) => (kind === 'ssh' || kind === 'app') && config[kind] !== undefined)
+
+export const DEFAULT_DATA_DIR = '/var/lib/postern'
+
+function wrong(path: string, message: string): AppError {
+  const issues: FieldIssue[] = [{ path, message }]
+  return new AppError('ERR_CONFIG_INVALID', `${path}: ${message}`, { details: { issues } })
+}
+
+/** Parses the text of a configuration file. Throws ERR_CONFIG_INVALID or ERR_INPUT_TOO_LARGE. */
+export function parseAgentConfig(text: string, machine: { hostname: string }): AgentConfig {
+  const max = LIMITS.configFile.value
+  if (Buffer.byteLength(text) > max)
+    throw new AppError('ERR_INPUT_TOO_LARGE', `the configuration file is larger than ${max} bytes`)
+  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
+  const broken = document.errors[0]
+  if (broken) throw wrong('(document)', broken.message.split('\n')[0] ?? 'not valid YAML')
+  let value: unknown
+  try {
+    value = document.toJS({ maxAliasCount: LIMITS.yamlAliases.value })
+  } catch (cause) {
+    throw new AppError('ERR_CONFIG_INVALID', '(document): too many aliases', { cause })
+  }
+  const suggest = CONFIG_SUGGESTIONS
+  return resolve(parse(configFile, value, { code: 'ERR_CONFIG_INVALID', suggest }), machine)
+}
+
+function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
+  if (file.postern && file.teleport)
+    throw wrong('teleport', 'it is an alias of postern; give only one of them')
+  const section = file.postern ? 'postern' : 'teleport'
+  const main = file.postern ?? file.teleport
+  if (!main) throw wrong('postern', 'this section is needed')
+  const nodeName = nodeNameOf(main.nodename, machine.hostname, section)
+  const token = tokenOf(main, section)
+  const ssh = file.ssh_service?.enabled ? file.ssh_service : undefined
+  const app = file.app_service?.enabled ? file.app_service : undefined
+  if (!ssh && !app)
+    throw wrong('(document)', 'enable at least one service: ssh_service or app_service')
+  return {
+    nodeName,
+    hostname: machine.hostname,
+    dataDir: main.data_dir ?? DEFAULT_DATA_DIR,
+    proxyServer: main.proxy_server,
+    token,
+    joinMethod: 'token',
+    caPins: main.ca_pin ?? [],
+    log: {
+      output: main.log?.output ?? 'stderr',
+      severity: main.log?.severity ?? 'INFO',
+      format: main.log?.format ?? 'text',
+    },
+    ssh: ssh && {
+      labels: ssh.labels ?? {},
+      commands: (ssh.commands ?? []).map((c) => ({ ...c, period: c.period ?? 60_000 })),
+    },
+    app: app && {
+      apps: (app.apps ?? []).map(({ uri, name, labels, description }) => ({
+        ...uri,
+        name,
+        labels: labels ?? {},
+        description,
+      })),
+    },
+  }
+}
+
+function nodeNameOf(given: string | undefined, hostname: string, section: string): string {
+  if (given !== undefined) return given
+  const name = hostname.toLowerCase()
+  if (isResourceName(name)) return name
+  throw wrong(
+    `${section}.nodename`,
+    `this machine's host name ${JSON.stringify(name.slice(0, 80))} cannot serve as a node name; set nodename to 1 to 63 of a-z, 0-9, "." and "-"`,
+  )
+}
+
+function tokenOf(
+  main: NonNullable<ConfigFile['postern']>,
+  section: string,
+): TokenSource | undefined {
+  if (main.auth_token !== undefined && main.join_params !== undefined)
+    throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')
+  const text = main.auth_token ?? main.join_params?.token_name
+  const path =
+    main.auth_token === undefined ? `${section}.join_params.token_name` : `${section}.auth_token`
+  if (text === undefined) return undefined
+  if (text.startsWith('/')) return { kind: 'file', path: text }
+  // The value itself is never repeated: it may be a secret that was mistyped.
+  if (!isTokenSecret(text))
+    throw wrong(
+      path,
+      'it is neither a join token (pst_join_ and 43 characters) nor an absolute path to a file that holds one',
+    )
+  return { kind: 'value', secret: text }
+}

@@ -1,0 +1,63 @@
+/**
+ * The agent: one process on a machine that dials out and serves what its configuration names. `startAgent` is what
+ * `postern agent start` and `postern up` call. (Surface first; implementation follows.)
+ */
+import type { Clock } from '../core/clock.ts'
+import type { AppError } from '../core/errors.ts'
+import type { AgentId } from '../core/ids.ts'
+import type { Random } from '../core/random.ts'
+import type { ServiceKind } from '../core/domain/service.ts'
+import type { AgentConfig } from './config.ts'
+import type { Log } from './services/service.ts'
+
+export type { AgentConfig } from './config.ts'
+
+/**
+ * joining: no identity yet, or none in force · connecting: identity held, no tunnel yet or no more · online: tunnel up and
+ * policy known, streams are served · failed: refused for good, the others run on; `error` says why · stopped.
+ */
+export type ServiceState =
+  | { readonly state: 'joining'; readonly error: AppError | undefined }
+  | { readonly state: 'connecting'; readonly error: AppError | undefined }
+  | { readonly state: 'online'; readonly proxies: readonly string[] }
+  | { readonly state: 'failed'; readonly error: AppError }
+  | { readonly state: 'stopped' }
+
+export interface StartAgentOptions {
+  /** A file, re-read by `reload()`; or a ready configuration (`reload()` then needs another one). */
+  readonly configPath?: string
+  readonly config?: AgentConfig
+  readonly clock?: Clock
+  readonly random?: Random
+  /** Default: what the configuration's `log` asks for. */
+  readonly log?: Log
+  /** For HTTPS_PROXY and the environment of label commands; never handed to sessions. Default: this process's. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Aborting it stops the agent, as `stop()` does. */
+  readonly signal?: AbortSignal
+}
+
+export interface RunningAgent {
+  /** Known once the first service has joined. */
+  readonly agentId: AgentId | undefined
+  readonly config: AgentConfig
+  readonly services: ReadonlyMap<ServiceKind, ServiceState>
+  /** Calls `fn` on every change of a service's state. Returns the unsubscribe. */
+  onState(fn: (kind: ServiceKind, state: ServiceState) => void): () => void
+  /** Resolves when every enabled service is online or failed; rejects with the signal's reason. */
+  settled(signal?: AbortSignal): Promise<void>
+  /**
+   * Takes up labels, commands, apps and services that changed, without touching what did not. A wrong file throws
+   * ERR_CONFIG_INVALID and changes nothing. The command wires SIGHUP to this.
+   */
+  reload(config?: AgentConfig): Promise<void>
+  /** Ends sessions, closes tunnels, keeps unsent audit events on disk, frees the data directory. Idempotent. */
+  stop(): Promise<void>
+}
+
+/**
+ * Resolves as soon as the data directory is held and the services have begun; joining and dialling go on behind it. Throws
+ * ERR_CONFIG_INVALID, ERR_DATA_DIR_HELD, ERR_DATA_DIR_UNSAFE, and ERR_TOKEN_NEEDED when no service has an identity and
+ * there is no token to get one.
+ */
+export declare function startAgent(options: StartAgentOptions): Promise<RunningAgent>
