@@ -1,17 +1,33 @@
-/** Where the proxy gets the signed policy from: `GET /v1/policy`, asked with a request signed by the proxy's identity. */
-import { AppError } from '../core/errors.ts'
+/** Where the proxy gets the signed policy from: the control plane, asked with requests signed by the proxy's identity. */
+import { freshnessAnswer, policyAnswer } from '../core/api/policy.ts'
+import { parse } from '../core/parse.ts'
 import type { ApiClient } from '../net/http-client.ts'
 
-/** Signed by the policy key; nothing is believed before the signature was checked. */
-export interface PolicyAnswer {
-  /** Policy JWS; undefined when the policy is still the one that `etag` named. */
-  readonly policy: string | undefined
-  /** Freshness JWS. */
-  readonly fresh: string | undefined
-  readonly etag: string | undefined
+/** Compact JWSs of the policy key. Nothing in them is believed before the signature was checked. */
+export interface SignedPolicy {
+  /** typ `postern-policy+jws`. */
+  readonly policy: string
+  /** typ `postern-fresh+jws`. */
+  readonly freshness: string
 }
 
 export interface PolicySource {
-  /** Rejects with the AppError of the call when the control plane cannot be asked. */
-  fetch(etag: string | undefined, signal: AbortSignal): Promise<PolicyAnswer>
+  /** The newest policy. Rejects with the AppError of the call when the control plane cannot be asked. */
+  policy(signal: AbortSignal): Promise<SignedPolicy>
+  /** The newest freshness stamp alone. */
+  freshness(signal: AbortSignal): Promise<string>
+}
+
+export function apiPolicySource(api: Pick<ApiClient, 'request'>): PolicySource {
+  const from = { code: 'ERR_INTERNAL' } as const
+  return {
+    async policy(signal) {
+      const body = await api.request('GET', '/v1/policy', undefined, { signal })
+      return parse(policyAnswer, body, from)
+    },
+    async freshness(signal) {
+      const body = await api.request('GET', '/v1/policy/freshness', undefined, { signal })
+      return parse(freshnessAnswer, body, from).freshness
+    },
+  }
 }
