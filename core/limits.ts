@@ -28,6 +28,7 @@ export const LIMITS = {
     'bytes',
     'One page of a list; the page is cut and a cursor given.',
   ),
+  jsonDepth: limit(16, 'count', 'Nesting of a JSON body; deeper is refused before it is parsed.'),
   httpHeaders: limit(
     16 * KiB,
     'bytes',
@@ -37,6 +38,12 @@ export const LIMITS = {
   pageSize: limit(500, 'count', 'Items in one page of a list; `limit` above it is refused.'),
   pageSizeDefault: limit(100, 'count', 'Items in one page when `limit` is not given.'),
   listShards: limit(8, 'count', 'Shards of every list index, so that no partition is hot.'),
+  queryValue: limit(2048, 'count', 'Characters of one query parameter; longer is refused.'),
+  rateKeys: limit(
+    10_000,
+    'count',
+    'Addresses and names whose call rate is remembered; the one unused for longest is forgotten.',
+  ),
   idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
   idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
   rateAnonymousPerMinute: limit(

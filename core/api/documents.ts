@@ -1,0 +1,173 @@
+/**
+ * Resources as the API answers them: the shape of a resource file (contract, section 2), and a `status` that the server fills
+ * in. Lists are `{items, cursor?}`; a page may be empty and still have a cursor.
+ */
+import * as z from 'zod'
+import { SERVICE_KINDS, SYSTEM_ROLES } from '../domain/service.ts'
+
+const labels = z.record(z.string(), z.string())
+const when = z.iso.datetime()
+
+/** Status: `state` by the server's clock; `uses` counts agents. */
+export const tokenDocument = z.object({
+  kind: z.literal('token'),
+  version: z.literal('v2'),
+  metadata: z.object({
+    name: z.string(),
+    expires: when,
+    labels: labels.optional(),
+    description: z.string().optional(),
+  }),
+  spec: z.object({
+    roles: z.array(z.enum(SYSTEM_ROLES)),
+    join_method: z.string(),
+    /** null = any number until it expires. */
+    max_uses: z.int().nullable(),
+    suggested_labels: z.record(z.string(), z.array(z.string())).optional(),
+    forced_labels: labels.optional(),
+    allowed_names: z.array(z.string()).optional(),
+    shared_names: z.boolean().optional(),
+  }),
+  status: z.object({
+    state: z.enum(['active', 'expired', 'used up']),
+    uses: z.int(),
+    created: when,
+  }),
+})
+export type TokenDocument = z.output<typeof tokenDocument>
+
+/** `POST /v1/tokens`, 201. The only time that the secret is shown. */
+export const tokenCreated = z.object({
+  name: z.string(),
+  secret: z.string(),
+  expires: when,
+  roles: z.array(z.enum(SYSTEM_ROLES)),
+  join_method: z.string(),
+  max_uses: z.int().nullable(),
+  ca_pins: z.array(z.string()),
+})
+export type TokenCreated = z.output<typeof tokenCreated>
+
+const rule = z.object({ resources: z.array(z.string()), verbs: z.array(z.string()) })
+const selector = z.record(z.string(), z.array(z.string()))
+const roleSide = z.object({
+  logins: z.array(z.string()).optional(),
+  node_labels: selector.optional(),
+  app_labels: selector.optional(),
+  rules: z.array(rule).optional(),
+})
+/** A role file that creates the same role again. */
+export const roleDocument = z.object({
+  kind: z.literal('role'),
+  version: z.literal('v7'),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({
+    allow: roleSide,
+    deny: roleSide,
+    options: z.object({
+      max_session_ttl: z.string().optional(),
+      forward_agent: z.boolean(),
+      ssh_port_forwarding: z.object({
+        local: z.object({ enabled: z.boolean() }),
+        remote: z.object({ enabled: z.boolean() }),
+      }),
+      ssh_file_copy: z.boolean(),
+      client_idle_timeout: z.string().optional(),
+      max_sessions: z.int().optional(),
+      lock: z.enum(['strict', 'best_effort']),
+    }),
+  }),
+})
+export type RoleDocument = z.output<typeof roleDocument>
+
+export const userDocument = z.object({
+  kind: z.literal('user'),
+  version: z.literal('v2'),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({
+    roles: z.array(z.string()),
+    traits: z.record(z.string(), z.array(z.string())),
+  }),
+  status: z.object({ created: when }),
+})
+export type UserDocument = z.output<typeof userDocument>
+
+export const lockDocument = z.object({
+  kind: z.literal('lock'),
+  version: z.literal('v2'),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({
+    target: z.object({
+      user: z.string().optional(),
+      agent: z.string().optional(),
+      role: z.string().optional(),
+    }),
+    message: z.string().optional(),
+    expires: when.optional(),
+  }),
+  status: z.object({ created: when, created_by: z.string() }),
+})
+export type LockDocument = z.output<typeof lockDocument>
+
+const presence = z.object({
+  online: z.boolean(),
+  /** Absent = never connected. */
+  last_seen: when.optional(),
+})
+export const nodeDocument = z.object({
+  kind: z.literal('node'),
+  version: z.literal('v2'),
+  metadata: z.object({ name: z.string(), labels }),
+  spec: z.object({ hostname: z.string(), agent_id: z.string() }),
+  status: presence,
+})
+export type NodeDocument = z.output<typeof nodeDocument>
+
+/** One for each agent that serves the app. */
+export const appDocument = z.object({
+  kind: z.literal('app'),
+  version: z.literal('v3'),
+  metadata: z.object({ name: z.string(), labels }),
+  spec: z.object({ protocol: z.enum(['tcp', 'http']), agent_id: z.string() }),
+  status: presence,
+})
+export type AppDocument = z.output<typeof appDocument>
+
+/** `metadata.name` is the agent id. */
+export const agentDocument = z.object({
+  kind: z.literal('agent'),
+  version: z.literal('v1'),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({ node_name: z.string(), token: z.string(), forced_labels: labels }),
+  status: presence.extend({
+    created: when,
+    services: z.array(
+      z.object({ service: z.enum(SERVICE_KINDS), generation: z.int(), expires: when }),
+    ),
+  }),
+})
+export type AgentDocument = z.output<typeof agentDocument>
+
+/** `GET /v1/events`, newest first. */
+export const eventDocument = z.object({
+  id: z.string(),
+  time: when,
+  type: z.string(),
+  outcome: z.enum(['ok', 'refused', 'failed']),
+  actor: z.string(),
+  resource: z.string().optional(),
+  session: z.string().optional(),
+  reason: z.string().optional(),
+  fields: z.record(z.string(), z.unknown()),
+})
+export type EventDocument = z.output<typeof eventDocument>
+
+export const pageOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), cursor: z.string().optional() })
+export interface PageAnswer<T> {
+  readonly items: readonly T[]
+  readonly cursor?: string
+}
+
+/** `POST /v1/locks` may leave out kind and version: `{"target":{"user":"ann"},"ttl":"1h","message":"…"}`. */
+export const eventsAccepted = z.object({ accepted: z.int() })

@@ -1,0 +1,34 @@
+/**
+ * The rule of a join: may these facts, with this token, become this service under this name? Pure; what only the table can
+ * know (uses left, names held by others) is the commit's matter.
+ */
+import type { Instant } from '../clock.ts'
+import { roleOfService, type ServiceKind } from '../domain/service.ts'
+import type { JoinMethodName, JoinToken } from '../domain/token.ts'
+
+export type AdmissionRefusal =
+  'unknown token' | 'expired' | 'wrong method' | 'service not allowed' | 'name not allowed'
+
+export interface JoinWish {
+  readonly method: JoinMethodName
+  readonly service: ServiceKind
+  readonly nodeName: string
+}
+
+/**
+ * Why it is refused, or undefined. A token that is used up passes: the agent that used it may add a service or repeat a join
+ * whose answer was lost, and the commit tells the two apart.
+ */
+export function admit(
+  token: JoinToken | undefined,
+  wish: JoinWish,
+  now: Instant,
+): AdmissionRefusal | undefined {
+  if (!token) return 'unknown token'
+  if (now >= token.expires) return 'expired'
+  if (token.method !== wish.method) return 'wrong method'
+  if (!token.roles.includes(roleOfService(wish.service))) return 'service not allowed'
+  // A list of names is about every name that the agent takes, its own included.
+  if (token.allowedNames && !token.allowedNames.includes(wish.nodeName)) return 'name not allowed'
+  return undefined
+}

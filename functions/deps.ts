@@ -1,0 +1,87 @@
+/**
+ * What each verb of the control plane is given: exactly what it needs, so that a flaw in one is worth only that one. The join
+ * verb never sees the user CA's signer, the api verb sees no signer at all.
+ */
+import type { Certificate } from '../core/certs/x509-read.ts'
+import type { Signer } from '../core/certs/signer.ts'
+import type { Clock } from '../core/clock.ts'
+import type { CaBundle } from '../core/domain/policy.ts'
+import type { Log } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
+import type { Sealer } from '../core/seal.ts'
+import type { PasswordHasher } from './login/password.ts'
+import type { RateLimiter } from './middleware/rate-limit.ts'
+import type { Stores } from './store/stores.ts'
+
+/** The public halves of every CA, parsed once. */
+export interface PublicCas {
+  readonly bundle: CaBundle
+  readonly host: readonly Certificate[]
+  readonly user: readonly Certificate[]
+  /** `sha256:…` of each host CA's key. */
+  readonly pins: readonly string[]
+}
+
+/** A CA that can sign: its certificate and the one who holds its key. */
+export interface Authority {
+  readonly certificate: Certificate
+  readonly signer: Signer
+}
+
+/** What every verb has. */
+export interface BaseDeps {
+  /** Name of the cluster: in certificates, and the audience of everything signed. */
+  readonly cluster: string
+  readonly version: string
+  /** Origins that requests may have been signed for; the first is the API's public address. */
+  readonly origins: () => readonly string[]
+  /** `host:port` of the proxies. */
+  readonly proxies: () => readonly string[]
+  readonly cas: PublicCas
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly limiter: RateLimiter
+}
+
+/** What it takes to know who calls. */
+export interface CallerDeps extends BaseDeps {
+  readonly stores: Pick<Stores, 'apiKeys' | 'users' | 'roles' | 'locks' | 'agents' | 'replay'>
+}
+
+export interface ApiDeps extends CallerDeps {
+  readonly passwords: Pick<PasswordHasher, 'hash'>
+  /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
+  readonly answerSealer: Sealer
+  readonly stores: CallerDeps['stores'] &
+    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
+}
+
+export interface JoinDeps extends BaseDeps {
+  readonly hostCa: Authority
+  readonly challengeSealer: Sealer
+  readonly stores: Pick<Stores, 'tokens' | 'joins' | 'agents' | 'locks' | 'events'>
+}
+
+export interface LoginDeps extends CallerDeps {
+  readonly userCa: Authority
+  readonly passwords: Pick<PasswordHasher, 'verify'>
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'events'>
+}
+
+export interface PolicyDeps extends CallerDeps {
+  /** Signs the policy, its freshness stamps and routes. */
+  readonly policySigner: Signer
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'policy' | 'resources' | 'presence'>
+}
+
+/** Everything, for one process that runs all verbs. */
+export interface AppDeps
+  extends
+    Omit<ApiDeps, 'stores' | 'passwords'>,
+    Omit<JoinDeps, 'stores'>,
+    Omit<LoginDeps, 'stores' | 'passwords'>,
+    Omit<PolicyDeps, 'stores'> {
+  readonly passwords: PasswordHasher
+  readonly stores: Stores
+}

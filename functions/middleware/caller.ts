@@ -1,0 +1,185 @@
+/**
+ * Who calls: an operator's API key, or an identity that proves possession of its certificate's key by a signed request. Locks
+ * and removals are read strongly consistent at every call, so they hold at once. Why a proof failed goes to the log alone.
+ */
+import { createHash } from 'node:crypto'
+import { permits, sidesOf } from '../../core/access/permits.ts'
+import type { AgentIdentity, ProxyIdentity, UserIdentity } from '../../core/certs/identity.ts'
+import { verifySignedRequest, type SignedRequest } from '../../core/certs/signed-request.ts'
+import { plus, type Instant } from '../../core/clock.ts'
+import { findLock, type Lock } from '../../core/domain/lock.ts'
+import type { Role, RuleKind, RuleVerb } from '../../core/domain/role.ts'
+import type { User } from '../../core/domain/user.ts'
+import { AppError } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
+import type { CallerDeps } from '../deps.ts'
+import { notFound, pathAndQuery, type Ctx } from '../http.ts'
+import type { ApiKey } from '../store/api-key-store.ts'
+
+export interface OperatorCaller {
+  readonly kind: 'operator'
+  readonly key: ApiKey
+}
+export interface UserCaller {
+  readonly kind: 'user'
+  readonly identity: UserIdentity
+  /** As the table has the user now. */
+  readonly user: User
+  /** Roles in the certificate that the user still holds. */
+  readonly roles: readonly Role[]
+  readonly locks: readonly Lock[]
+}
+export interface AgentCaller {
+  readonly kind: 'agent'
+  readonly identity: AgentIdentity
+}
+export interface ProxyCaller {
+  readonly kind: 'proxy'
+  readonly identity: ProxyIdentity
+}
+export type Caller = OperatorCaller | UserCaller | AgentCaller | ProxyCaller
+
+/** For the audit log and as the owner of idempotency keys. */
+export function callerName(caller: Caller): string {
+  switch (caller.kind) {
+    case 'operator':
+      return `key/${caller.key.name}`
+    case 'user':
+      return `user/${caller.identity.user}`
+    case 'agent':
+      return `agent/${caller.identity.agentId}/${caller.identity.service}`
+    case 'proxy':
+      return `proxy/${caller.identity.proxyId}`
+  }
+}
+
+/** Secrets of API keys: `pst_key_` and 43 base64url characters. */
+export const apiKeyHash = (secret: string): string =>
+  createHash('sha256').update(secret, 'utf8').digest('base64url')
+
+const WRITES = new Set(['POST', 'PUT', 'DELETE', 'PATCH'])
+
+async function operator(deps: CallerDeps, secret: string, now: Instant): Promise<Caller> {
+  if (!/^pst_key_[A-Za-z0-9_-]{43}$/.test(secret)) throw new AppError('ERR_UNAUTHENTICATED')
+  const key = await deps.stores.apiKeys.byHash(apiKeyHash(secret), now)
+  if (!key)
+    throw new AppError('ERR_UNAUTHENTICATED', undefined, { internal: 'unknown or expired key' })
+  const locks = await deps.stores.locks.on({ kind: 'user', user: key.owner }, now)
+  if (locks.length > 0) throw new AppError('ERR_LOCKED')
+  return { kind: 'operator', key }
+}
+
+async function userCaller(
+  deps: CallerDeps,
+  identity: UserIdentity,
+  now: Instant,
+): Promise<UserCaller> {
+  const [user, locks] = await Promise.all([
+    deps.stores.users.get(identity.user),
+    deps.stores.locks.list(now),
+  ])
+  if (!user)
+    throw new AppError('ERR_UNAUTHENTICATED', undefined, { internal: 'the user was removed' })
+  const held = identity.roles.filter((role) => user.roles.includes(role))
+  if (findLock(locks, { kind: 'user', user: identity.user, roles: held }, now))
+    throw new AppError('ERR_LOCKED')
+  const roles = await Promise.all(held.map((name) => deps.stores.roles.get(name)))
+  return { kind: 'user', identity, user, locks, roles: roles.filter((r) => r !== undefined) }
+}
+
+async function agentCaller(
+  deps: CallerDeps,
+  identity: AgentIdentity,
+  now: Instant,
+): Promise<AgentCaller> {
+  const [agent, locks] = await Promise.all([
+    deps.stores.agents.get(identity.agentId),
+    deps.stores.locks.on({ kind: 'agent', agent: identity.agentId }, now),
+  ])
+  if (locks.length > 0) throw new AppError('ERR_LOCKED')
+  if (!agent)
+    throw new AppError('ERR_UNAUTHENTICATED', undefined, { internal: 'the agent was removed' })
+  return { kind: 'agent', identity }
+}
+
+/** A signed write is spent, so that whoever recorded it cannot send it again. */
+async function spend(deps: CallerDeps, signed: SignedRequest, now: Instant): Promise<void> {
+  const until = plus(signed.iat, 2 * LIMITS.proofWindow.value)
+  const scope = `request#${signed.certificate.thumbprint}`
+  if (!(await deps.stores.replay.spend(scope, signed.jti, until, now)))
+    throw new AppError('ERR_PROOF_INVALID', undefined, { internal: 'the request was replayed' })
+}
+
+async function identify(deps: CallerDeps, c: Ctx): Promise<Caller> {
+  const header = c.req.header('authorization') ?? ''
+  const now = deps.clock.now()
+  const bearer = /^Bearer (\S{1,512})$/i.exec(header)?.[1]
+  if (bearer !== undefined) return operator(deps, bearer, now)
+  if (!/^Postern /i.test(header)) throw new AppError('ERR_UNAUTHENTICATED')
+  const signed = await verifySignedRequest(header, {
+    method: c.req.method,
+    origins: deps.origins(),
+    pathAndQuery: pathAndQuery(c.req.url),
+    body: c.get('body'),
+    cluster: deps.cluster,
+    roots: deps.cas,
+    now,
+  })
+  if (WRITES.has(c.req.method)) await spend(deps, signed, now)
+  switch (signed.identity.kind) {
+    case 'user':
+      return userCaller(deps, signed.identity, now)
+    case 'agent':
+      return agentCaller(deps, signed.identity, now)
+    case 'proxy':
+      return { kind: 'proxy', identity: signed.identity }
+  }
+}
+
+/** The caller of this request. Throws ERR_UNAUTHENTICATED, ERR_PROOF_INVALID, ERR_CLOCK, ERR_LOCKED. */
+export function callerOf(deps: CallerDeps, c: Ctx): Promise<Caller> {
+  const known = c.get('caller')
+  if (known) return known
+  const found = identify(deps, c)
+  c.set('caller', found)
+  return found
+}
+
+export function may(caller: Caller, kind: RuleKind, verb: RuleVerb): boolean {
+  switch (caller.kind) {
+    case 'operator':
+      return permits([{ allow: caller.key.scopes, deny: [] }], kind, verb)
+    case 'user':
+      return permits(sidesOf(caller.roles), kind, verb)
+    case 'agent':
+    case 'proxy':
+      return false
+  }
+}
+
+/** For calls on a whole collection, whose existence is no secret: 403. */
+export async function requireRight(
+  deps: CallerDeps,
+  c: Ctx,
+  kind: RuleKind,
+  verb: RuleVerb,
+): Promise<Caller> {
+  const caller = await callerOf(deps, c)
+  if (!may(caller, kind, verb))
+    throw new AppError('ERR_FORBIDDEN', undefined, {
+      internal: `${callerName(caller)} may not ${verb} ${kind}`,
+    })
+  return caller
+}
+
+/** For calls on one thing: who may not gets what they would get if it were not there. */
+export async function requireRightOn(
+  deps: CallerDeps,
+  c: Ctx,
+  kind: RuleKind,
+  verb: RuleVerb,
+): Promise<Caller> {
+  const caller = await callerOf(deps, c)
+  if (!may(caller, kind, verb)) throw notFound()
+  return caller
+}
