@@ -8,7 +8,7 @@ import type { AgentId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
 import type { AgentConfig } from './config.ts'
-import type { Log } from './services/service.ts'
+import type { Log } from '../core/log.ts'
 
 export type { AgentConfig } from './config.ts'
 

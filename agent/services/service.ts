@@ -9,7 +9,10 @@ import type { AgentEvent } from '../../core/domain/event.ts'
 import type { ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { Traits } from '../../core/domain/user.ts'
 import type { AgentId, SessionId } from '../../core/ids.ts'
+import type { Log } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
+
+export type { Log } from '../../core/log.ts'
 
 /** A user as verified from a certificate of the user CA. */
 export interface UserIdentity {
@@ -53,12 +56,6 @@ export interface ServiceCredential {
   readonly x509Pem: string
   /** `type base64`; only for ssh. */
   readonly sshHostCert: string | undefined
-}
-
-export interface Log {
-  info(event: string, fields?: Record<string, unknown>): void
-  warn(event: string, fields?: Record<string, unknown>): void
-  error(event: string, fields?: Record<string, unknown>): void
 }
 
 export interface ServiceContext {

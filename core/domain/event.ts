@@ -28,6 +28,7 @@ export const EVENT_TYPES = [
   'session.refused',
   'app.start',
   'app.end',
+  'audit.dropped',
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]
 
@@ -42,6 +43,8 @@ export const AGENT_EVENT_TYPES = [
   'session.refused',
   'app.start',
   'app.end',
+  /** Events that an agent could not keep until they were sent. */
+  'audit.dropped',
 ] as const satisfies readonly EventType[]
 export type AgentEventType = (typeof AGENT_EVENT_TYPES)[number]
 

@@ -1,0 +1,155 @@
+/**
+ * Finding the cluster behind `proxy_server`: the pinned CA first, then the discovery document over TLS that is verified. The
+ * answer is kept in the data directory, so that an agent that has joined starts while the control plane is away.
+ *
+ * With `ca_pin`, `proxy_server` itself must show a certificate of the pinned CA. An API at another address, learned over that
+ * connection, may show one of the machine's roots instead, as managed API endpoints do. Without `ca_pin`, TLS believes the
+ * machine's roots and nothing else.
+ */
+import { join } from 'node:path'
+import * as z from 'zod'
+import { caPin } from '../core/certs/signer.ts'
+import { readCertificate } from '../core/certs/x509-read.ts'
+import { discovery } from '../core/domain/cluster.ts'
+import { AppError, isAppError, toAppError } from '../core/errors.ts'
+import { parse } from '../core/parse.ts'
+import type { Random } from '../core/random.ts'
+import type { Clock } from '../core/clock.ts'
+import { apiClient } from '../net/http-client.ts'
+import { fetchPinnedCa, systemTrust, type Trust } from '../net/trust.ts'
+import { readPrivate, writeAtomic } from './identity/files.ts'
+
+export interface ClusterInfo {
+  readonly cluster: string
+  /** Origin of the API. */
+  readonly api: string
+  /** `host:port` of the proxies. */
+  readonly proxies: readonly string[]
+  /** Whom to believe at the API. */
+  readonly trust: Trust
+  /** The pinned CA, PEM; empty without pins. */
+  readonly pinnedCas: readonly string[]
+}
+
+export interface ClusterFinder {
+  /** What is known, from disk or from the network. Rejects with the AppError of the attempt. */
+  find(signal: AbortSignal): Promise<ClusterInfo>
+  /** Asks the network and keeps the answer. */
+  refresh(signal: AbortSignal): Promise<ClusterInfo>
+}
+
+export interface ClusterFinderOptions {
+  readonly dataDir: string
+  readonly proxyServer: string
+  readonly caPins: readonly string[]
+  readonly clock: Clock
+  readonly random: Random
+  readonly httpsProxy: string | undefined
+}
+
+const cached = z.object({
+  v: z.literal(1),
+  proxy_server: z.string(),
+  cluster: z.string(),
+  api: z.string(),
+  proxies: z.array(z.string()),
+  ca: z.array(z.string()),
+})
+const CACHE_MAX = 256 * 1024
+
+const UNTRUSTED: readonly string[] = [
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]
+
+/** Says what to do when TLS was refused because nobody vouches for the certificate. */
+function explain(e: unknown, options: ClusterFinderOptions): AppError {
+  const error = toAppError(e)
+  let cause: unknown = error
+  for (let depth = 0; depth < 5 && cause instanceof Error; depth++) {
+    const code = (cause as NodeJS.ErrnoException).code
+    if (!isAppError(cause) && code !== undefined && UNTRUSTED.includes(code)) {
+      const hint =
+        options.caPins.length === 0
+          ? 'this machine does not trust its certificate: set ca_pin as postern tokens add printed it'
+          : 'its certificate is not of the pinned CA: compare ca_pin and proxy_server'
+      return new AppError('ERR_UNREACHABLE', `${options.proxyServer}: ${hint}`, { cause: error })
+    }
+    cause = cause.cause
+  }
+  return error
+}
+
+export function createClusterFinder(options: ClusterFinderOptions): ClusterFinder {
+  const { dataDir, proxyServer, caPins, clock, random, httpsProxy } = options
+  const path = join(dataDir, 'cluster.json')
+  let known: ClusterInfo | undefined
+
+  const infoOf = (found: z.output<typeof cached>): ClusterInfo => ({
+    cluster: found.cluster,
+    api: found.api,
+    proxies: found.proxies,
+    pinnedCas: found.ca,
+    trust:
+      found.ca.length === 0
+        ? systemTrust
+        : { system: new URL(found.api).origin !== new URL(proxyServer).origin, ca: found.ca },
+  })
+
+  async function fromDisk(): Promise<ClusterInfo | undefined> {
+    const text = await readPrivate(path, CACHE_MAX)
+    if (text === undefined) return undefined
+    try {
+      const found = cached.parse(JSON.parse(text))
+      // Another address or other pins in the configuration make the cache worthless.
+      if (found.proxy_server !== proxyServer) return undefined
+      const pinned = found.ca.every((pem) => caPins.includes(caPin(readCertificate(pem).publicKey)))
+      return pinned && found.ca.length > 0 === caPins.length > 0 ? infoOf(found) : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  async function fromNetwork(signal: AbortSignal): Promise<ClusterInfo> {
+    try {
+      const ca =
+        caPins.length === 0
+          ? []
+          : (await fetchPinnedCa({ url: proxyServer, pins: caPins, signal, proxy: httpsProxy })).ca
+      const trust: Trust = ca.length === 0 ? systemTrust : { system: false, ca }
+      const client = apiClient({ baseUrl: proxyServer, trust, clock, random, proxy: httpsProxy })
+      try {
+        const answer = await client.request('GET', '/.well-known/postern', undefined, { signal })
+        const { cluster, api, proxies } = parse(discovery, answer, { code: 'ERR_UNREACHABLE' })
+        const found = {
+          v: 1 as const,
+          proxy_server: proxyServer,
+          cluster,
+          api,
+          proxies,
+          ca: [...ca],
+        }
+        await writeAtomic(path, JSON.stringify(found), random)
+        return infoOf(found)
+      } finally {
+        client.close()
+      }
+    } catch (e) {
+      if (signal.aborted) throw e
+      throw explain(e, options)
+    }
+  }
+
+  return {
+    async find(signal) {
+      known ??= (await fromDisk()) ?? (await fromNetwork(signal))
+      return known
+    },
+    async refresh(signal) {
+      known = await fromNetwork(signal)
+      return known
+    },
+  }
+}

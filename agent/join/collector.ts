@@ -1,0 +1,10 @@
+/** The collecting half of a join method: what this machine can show. The verifying half is in core/join. */
+import type { JoinMethodName } from '../../core/domain/token.ts'
+
+export interface EvidenceCollector {
+  readonly name: JoinMethodName
+  /** How the challenge names the token: its public name, or the hash of its secret, never the secret. */
+  handle(): Promise<string>
+  /** The evidence for this challenge; its schema is the method's in core/join. */
+  collect(challenge: string, signal: AbortSignal): Promise<unknown>
+}
