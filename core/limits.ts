@@ -29,6 +29,11 @@ export const LIMITS = {
     'One page of a list; the page is cut and a cursor given.',
   ),
   jsonDepth: limit(16, 'count', 'Nesting of a JSON body; deeper is refused before it is parsed.'),
+  httpResponse: limit(
+    8 * MiB,
+    'bytes',
+    'Largest answer that a client of the API reads; a larger one ends the call.',
+  ),
   httpHeaders: limit(
     16 * KiB,
     'bytes',
@@ -125,6 +130,7 @@ export const LIMITS = {
   messageMax: limit(512 * KiB, 'bytes', 'One WebSocket message (many frames).'),
   openPayload: limit(32 * KiB, 'bytes', 'Payload of an OPEN or of its answer.'),
   resetPayload: limit(1 * KiB, 'bytes', 'Code and reason of a RESET; a longer reason is cut.'),
+  offerTtl: limit(60 * second, 'ms', 'Life of the offer that a user signs to open a stream.'),
   windowMin: limit(8 * KiB, 'bytes', 'Receive window that every stream gets, however crowded.'),
   windowInitial: limit(
     256 * KiB,
@@ -201,12 +207,78 @@ export const LIMITS = {
   sshEnvValue: limit(32 * KiB, 'bytes', 'One environment variable.'),
   sshCommand: limit(256 * KiB, 'bytes', 'One exec request.'),
   sshForwards: limit(64, 'count', 'Remote forwards (-R) of one connection.'),
+  sshAuthRequests: limit(
+    64,
+    'count',
+    'Authentication requests of one SSH connection, offers of keys included; more end it.',
+  ),
+  sshSocketBuffer: limit(
+    4 * MiB,
+    'bytes',
+    'Encrypted bytes of one SSH connection that wait to be sent; above it its sources are not read.',
+  ),
+  sshRelayWindow: limit(
+    1 * MiB,
+    'bytes',
+    'Bytes on their way between the tunnel and the worker of one SSH connection, each way.',
+  ),
+  sshWorkerMemory: limit(
+    256 * MiB,
+    'bytes',
+    'JavaScript heap of one SSH connection; above it that connection ends.',
+  ),
+  sshWorkerSilence: limit(
+    30 * second,
+    'ms',
+    'A worker that does not answer for this long is ended with its connection.',
+  ),
+  sshHelperLine: limit(
+    64 * KiB,
+    'bytes',
+    'One message of a session helper; a longer one ends its connection.',
+  ),
+  sshHelperStart: limit(10 * second, 'ms', 'A session helper must be ready by then.'),
+  sshHangupGrace: limit(
+    1 * second,
+    'ms',
+    'Between SIGHUP and SIGKILL for the processes of a session that was cut.',
+  ),
+  sshForwardDial: limit(10 * second, 'ms', 'The target of a forward (-L, -D) must answer by then.'),
+  sshFileEvents: limit(
+    1000,
+    'count',
+    'File operations of one SFTP session that are written to the audit log one by one.',
+  ),
 
   // Apps
   appConnections: limit(4096, 'count', 'Connections to apps through one agent.'),
   appDialTimeout: limit(10 * second, 'ms', 'The agent must reach the target by then.'),
   commandLabelTimeout: limit(10 * second, 'ms', 'One run of a label command; then it is killed.'),
   commandLabelOutput: limit(256, 'bytes', 'Output of a label command; the rest is cut.'),
+
+  // Agent
+  policyPollAgent: limit(
+    60 * second,
+    'ms',
+    'An agent that got no fresh word about the policy for this long asks the control plane itself.',
+  ),
+  announceInterval: limit(
+    60 * second,
+    'ms',
+    'Changed labels are announced at most this often by one service.',
+  ),
+  offersRemembered: limit(
+    100_000,
+    'count',
+    'Offers an agent remembers against replay, each for its minute; above it streams are refused.',
+  ),
+  auditSpool: limit(
+    64 * MiB,
+    'bytes',
+    'Audit events an agent keeps until they are sent; above it the oldest that are no refusals go.',
+  ),
+  auditBatch: limit(100, 'count', 'Audit events in one upload of an agent.'),
+  auditSync: limit(50, 'ms', 'Audit events are forced to disk at least this often.'),
 
   // Passwords
   passwordMin: limit(12, 'count', 'Shortest password of a local user.'),

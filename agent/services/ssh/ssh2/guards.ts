@@ -145,4 +145,3 @@ export function sendBanner(client: Connection, line: string): void {
   const body = [Buffer.from([MESSAGE.userauthBanner]), string(`${line}\r\n`), uint32(0)]
   sendPayload(internalsOf(client)._protocol, Buffer.concat(body))
 }
-
