@@ -219,6 +219,9 @@ export const ERRORS = {
     ),
     'caller',
   ),
+  ERR_PROXY_BUSY: again(
+    caller(503, 'The proxy takes no new tunnels now', 'It is full or leaving: try again soon.', 5),
+  ),
   ERR_STREAM_RESET: again(
     caller(503, 'The stream was reset by the other side', 'Try again.', 5),
     'upstream',
@@ -259,6 +262,11 @@ export const ERRORS = {
     400,
     'The data directory is not private',
     'Make it owned by this user with mode 0700.',
+  ),
+  ERR_ADDRESS_UNUSABLE: caller(
+    409,
+    'Nothing can listen on that address',
+    'Stop the process that listens there, or choose another address with --listen.',
   ),
   ERR_PROFILE_MISSING: caller(
     401,

@@ -1,26 +1,34 @@
 /**
  * The proxy: agents and users dial in, users' streams are spliced to the agents that serve them. It finds the way and decides
- * nothing about access: what passes through it is end-to-end TLS or SSH. (Surface first; implementation follows.)
+ * nothing about access: what passes through it is end-to-end TLS or SSH. This file puts the parts together.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { KeyObject } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { Clock } from '../core/clock.ts'
-import type { Random } from '../core/random.ts'
+import { identityOf } from '../core/certs/identity.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Discovery } from '../core/domain/cluster.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
+import { AppError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
 import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
-import type { AdmissionLimits } from './admission.ts'
+import { createWindowBudget } from '../core/tunnel/window-budget.ts'
+import { createAdmission, type AdmissionLimits } from './admission.ts'
+import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
+import { createDoor } from './door.ts'
+import { emptied, tellAll } from './drain.ts'
+import { answerRequest } from './http.ts'
+import { createLease } from './lease.ts'
+import { createPeers, type PeerGuest } from './peers.ts'
+import { createPolicyFeed } from './policy-feed.ts'
+import { createPolicyPush } from './policy-push.ts'
 import type { PolicySource } from './policy-source.ts'
-import type { ProxyStats } from './counters.ts'
-
-export interface ProxyLog {
-  info(event: string, fields?: Record<string, unknown>): void
-  warn(event: string, fields?: Record<string, unknown>): void
-  error(event: string, fields?: Record<string, unknown>): void
-}
+import { createPresenceRows } from './presence-rows.ts'
+import { createRelay } from './relay.ts'
+import { createTunnelRegistry } from './tunnels.ts'
 
 export interface ProxyDeps {
   readonly cluster: string
@@ -35,10 +43,10 @@ export interface ProxyDeps {
   publicAddresses(): readonly string[]
   readonly policy: PolicySource
   /** What `GET /.well-known/postern` answers here; without it that path is not served by `handleRequest`. */
-  discovery?(): Discovery
+  readonly discovery?: (() => Discovery) | undefined
   readonly clock: Clock
   readonly random: Random
-  readonly log: ProxyLog
+  readonly log: Log
   /** Overrides for tests; the defaults are LIMITS. */
   readonly limits?: Partial<AdmissionLimits> | undefined
   readonly tunnelLimits?: Partial<TunnelLimits> | undefined
@@ -61,4 +69,171 @@ export interface Proxy {
   stats(): ProxyStats
 }
 
-export declare function createProxy(deps: ProxyDeps): Proxy
+/** Peers that are told to leave come back within this time, spread evenly, ms. */
+const COME_BACK = 10_000
+/** What is left unwritten to the table when the proxy closes is given up after this, ms; the lease is ended anyway. */
+const LAST_WRITES = 3_000
+
+export function createProxy(deps: ProxyDeps): Proxy {
+  const { cluster, presence, clock, random, log } = deps
+  const self = identityOf(deps.identity().certificate)
+  if (self.kind !== 'proxy' || self.cluster !== cluster)
+    throw new AppError('ERR_CERT_INVALID', undefined, { internal: 'not a proxy of this cluster' })
+  const { proxyId } = self
+  const bootId = random.bytes(12).toString('base64url')
+  const counters = newCounters()
+  const registry = createTunnelRegistry()
+  const admission = createAdmission(deps.limits)
+  const budget = createWindowBudget()
+  const stopping = new AbortController()
+  let state: ProxyState = 'starting'
+
+  const rows = createPresenceRows({ presence, clock, random, counters, log })
+  const lease = createLease({
+    presence,
+    proxyId,
+    bootId,
+    address: () => deps.publicAddresses()[0] ?? '',
+    tunnels: () => registry.agentCount + registry.userCount,
+    clock,
+    counters,
+    log,
+    onHeld,
+  })
+  const feed = createPolicyFeed({
+    source: deps.policy,
+    presence,
+    cluster,
+    policyKeys: () => deps.policyKeys(),
+    clock,
+    counters,
+    log,
+    onPolicy({ policy }) {
+      log.info('proxy.policy', { version: policy.version })
+      peers.cutLocked()
+      push.bringAll(registry.agents())
+    },
+    onFreshness: () => push.bringAll(registry.agents()),
+  })
+  const push = createPolicyPush({
+    policy: () => feed.known && { version: feed.known.policy.version, jws: feed.known.jws },
+    freshness: () => feed.freshness,
+    clock,
+    counters,
+    log,
+  })
+  const relay = createRelay({
+    cluster,
+    registry,
+    policyKeys: () => feed.known?.keys ?? deps.policyKeys(),
+    locks: () => feed.known?.policy.locks ?? [],
+    clock,
+    random,
+    counters,
+    log,
+  })
+  const peers = createPeers({
+    cluster,
+    proxyId,
+    bootId,
+    registry,
+    rows,
+    relay,
+    policy: () => feed.known?.policy,
+    onAgent: (tunnel) => push.bring(tunnel),
+    clock,
+    counters,
+    log,
+  })
+  const door = createDoor<PeerGuest>({
+    admission,
+    tunnels: () => registry.agentCount + registry.userCount,
+    closedBecause: () => (state === 'serving' ? undefined : busy(`the proxy is ${state}`)),
+    authorise: (identity, purpose) => peers.authorise(identity, purpose),
+    guest: (source) => peers.guest(source),
+    welcome: (accepted, guest, source) => peers.welcome(accepted, guest, source),
+    server: {
+      cluster,
+      get identity() {
+        return deps.identity()
+      },
+      hostCas: () => feed.known?.hostCas ?? deps.hostCas(),
+      userCas: () => feed.known?.userCas ?? deps.userCas(),
+      isOwnAddress: (dialled) =>
+        deps.publicAddresses().some((own) => own.toLowerCase() === dialled),
+      liveProxies: () => lease.liveProxies,
+      clock,
+      random,
+      budget,
+      limits: deps.tunnelLimits,
+    },
+    counters,
+    log,
+  })
+
+  function onHeld(held: boolean): void {
+    if (held && (state === 'starting' || state === 'leaseless')) {
+      log.info('proxy.serving', { proxyId })
+      state = 'serving'
+    } else if (!held && state === 'serving') {
+      // Others count this proxy as dead now. Streams go on; if somebody else is there, the peers had better go there.
+      state = 'leaseless'
+      log.error('proxy.lease_lost', { proxyId, liveProxies: lease.liveProxies })
+      if (lease.liveProxies > 1) tellAll(registry, COME_BACK, random)
+    }
+  }
+
+  async function close(): Promise<void> {
+    if (state === 'closed') return
+    state = 'closed'
+    stopping.abort(new AppError('ERR_TUNNEL_CLOSED'))
+    feed.stop()
+    for (const tunnel of [...registry.all()]) tunnel.session.close()
+    const enough = new AbortController()
+    const limit = clock.after(LAST_WRITES, () => enough.abort())
+    await rows.settled(enough.signal)
+    limit.cancel()
+    rows.stop()
+    await lease.end()
+    log.info('proxy.closed', { proxyId })
+  }
+
+  return {
+    async start() {
+      await lease.start(stopping.signal)
+      feed.start()
+    },
+    handleUpgrade: (request, socket, head) => door.handleUpgrade(request, socket, head),
+    handleRequest: (request, response) =>
+      answerRequest(request, response, {
+        state: () => state,
+        discovery: deps.discovery,
+      }),
+    async drain(ms) {
+      if (state === 'closed') return
+      state = 'draining'
+      log.info('proxy.draining', { proxyId, ms })
+      tellAll(registry, Math.min(COME_BACK, ms), random)
+      await emptied(registry, clock, ms, () => lease.liveProxies <= 1)
+      await close()
+    },
+    close,
+    stats() {
+      let streams = 0
+      for (const tunnel of registry.all()) streams += tunnel.session.streams
+      return {
+        ...counters,
+        state,
+        agentTunnels: registry.agentCount,
+        userTunnels: registry.userCount,
+        handshakesPending: admission.pending,
+        streams,
+        policyVersion: feed.known?.policy.version ?? 0,
+        liveProxies: lease.liveProxies,
+      }
+    },
+  }
+}
+
+const busy = (message: string): AppError =>
+  new AppError('ERR_PROXY_BUSY', message, { details: { retryAfter: 2 } })

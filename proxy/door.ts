@@ -1,0 +1,116 @@
+/**
+ * From an HTTP upgrade to a tunnel: limits first, then the WebSocket, then the handshake that proves who it is, then whether
+ * this identity may have a tunnel here now. Off the accept path and bounded in number and time, so that slow or hostile peers
+ * cost a slot for a while and nothing else.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { WebSocket } from 'ws'
+import type { Identity } from '../core/certs/identity.ts'
+import { AppError, reasonOf, toAppError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { SUBPROTOCOL } from '../core/tunnel/version.ts'
+import type { TunnelPurpose } from '../net/tunnel-client.ts'
+import {
+  acceptTunnel,
+  TUNNEL_PATH,
+  tunnelWebSocketServer,
+  type AcceptedTunnel,
+  type TunnelServerOptions,
+} from '../net/tunnel-server.ts'
+import { sourceKey, type Admission } from './admission.ts'
+import type { ProxyCounters } from './counters.ts'
+import { refuseUpgrade } from './http.ts'
+
+/** What the door tells about one tunnel. */
+export interface Guest {
+  onOpen: TunnelServerOptions['onOpen']
+  onSuspect(suspect: boolean): void
+  onClose(err: AppError | undefined): void
+}
+
+export interface DoorDeps<G extends Guest> {
+  readonly admission: Admission
+  /** Tunnels open now. */
+  tunnels(): number
+  /** Why nothing is taken now; undefined: come in. */
+  closedBecause(): AppError | undefined
+  /** Throws to refuse an identity that was proven. */
+  authorise(identity: Identity, purpose: TunnelPurpose): void
+  /** For each peer that comes in, before its handshake. `source` is its address. */
+  guest(source: string): G
+  /** The tunnel is open; called once for each guest at most, before its first stream or after it. */
+  welcome(accepted: AcceptedTunnel, guest: G, source: string): void
+  readonly server: Omit<TunnelServerOptions, 'authorise' | 'onOpen' | 'onSuspect' | 'onClose'>
+  readonly counters: ProxyCounters
+  readonly log: Log
+}
+
+/** Seconds after which a refused peer may try again. */
+const RETRY_AFTER = 2
+
+const busy = (message: string, internal: string): AppError =>
+  new AppError('ERR_PROXY_BUSY', message, { details: { retryAfter: RETRY_AFTER }, internal })
+
+/** The offered subprotocols, as RFC 6455 section 4.1 lists them. */
+function offers(request: IncomingMessage, protocol: string): boolean {
+  const header = request.headers['sec-websocket-protocol'] ?? ''
+  return header.split(',').some((offered) => offered.trim() === protocol)
+}
+
+export interface Door {
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+}
+
+export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
+  const { admission, counters, log } = deps
+  const sockets = tunnelWebSocketServer()
+
+  function refusal(request: IncomingMessage): AppError | undefined {
+    if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
+    if (!offers(request, SUBPROTOCOL)) return new AppError('ERR_TUNNEL_VERSION')
+    return deps.closedBecause()
+  }
+
+  async function handshake(ws: WebSocket, source: string): Promise<void> {
+    const guest = deps.guest(source)
+    try {
+      const accepted = await acceptTunnel(ws, {
+        ...deps.server,
+        authorise: (identity, purpose) => deps.authorise(identity, purpose),
+        onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
+        onSuspect: (suspect) => guest.onSuspect(suspect),
+        onClose: (err) => guest.onClose(err),
+      })
+      deps.welcome(accepted, guest, source)
+    } catch (e) {
+      counters.handshakesRefused += 1
+      const error = toAppError(e)
+      log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
+    }
+  }
+
+  function enter(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const source = request.socket.remoteAddress ?? 'unknown'
+    const slot = admission.admit(sourceKey(source), deps.tunnels())
+    if (typeof slot === 'string') {
+      counters.upgradesRefused += 1
+      return refuseUpgrade(socket, busy('too many tunnels or handshakes', `limit: ${slot}`))
+    }
+    // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
+    socket.once('close', () => slot.release())
+    sockets.handleUpgrade(request, socket, head, (ws) => {
+      void handshake(ws, source).finally(() => slot.release())
+    })
+  }
+
+  return {
+    handleUpgrade(request, socket, head) {
+      socket.on('error', () => undefined)
+      const refused = refusal(request)
+      if (!refused) return enter(request, socket, head)
+      counters.upgradesRefused += 1
+      refuseUpgrade(socket, refused)
+    },
+  }
+}

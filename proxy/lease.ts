@@ -1,0 +1,105 @@
+/**
+ * This proxy's lease (protocols.md 7.1): the row that makes its tunnel rows count. Renewed every LIMITS.leaseRenew; when it
+ * could not be renewed for LIMITS.leaseTtl others count this proxy as dead, so it must know that too, even if every write hangs.
+ */
+import { plus, sleep, type Clock, type Timer } from '../core/clock.ts'
+import type { PresenceStore } from '../core/domain/presence.ts'
+import { reasonOf } from '../core/errors.ts'
+import type { ProxyId } from '../core/ids.ts'
+import { LIMITS } from '../core/limits.ts'
+import type { Log } from '../core/log.ts'
+import type { ProxyCounters } from './counters.ts'
+import { within } from './within.ts'
+
+export interface LeaseDeps {
+  readonly presence: Pick<PresenceStore, 'renewLease' | 'endLease' | 'liveProxies'>
+  readonly proxyId: ProxyId
+  readonly bootId: string
+  address(): string
+  tunnels(): number
+  readonly clock: Clock
+  readonly counters: ProxyCounters
+  readonly log: Log
+  /** Called on each change: false when the lease ran out, true when it is held (again). */
+  onHeld(held: boolean): void
+}
+
+export interface Lease {
+  /** Resolves when the lease is held for the first time; tries every second until then. */
+  start(signal: AbortSignal): Promise<void>
+  /** Ends renewing and the lease itself. Never rejects. */
+  end(): Promise<void>
+  /** Proxies of the cluster at the last look, this one included; at least 1. */
+  readonly liveProxies: number
+}
+
+export function createLease(deps: LeaseDeps): Lease {
+  const { presence, clock, counters, log } = deps
+  let renewal: Timer | undefined
+  let expiry: Timer | undefined
+  let held = false
+  let renewing = false
+  let liveProxies = 1
+
+  function change(to: boolean): void {
+    if (held === to) return
+    held = to
+    deps.onHeld(to)
+  }
+
+  async function renewOnce(): Promise<void> {
+    const { proxyId, bootId } = deps
+    const began = clock.monotonic()
+    const expires = plus(clock.now(), LIMITS.leaseTtl.value)
+    await presence.renewLease({
+      proxyId,
+      bootId,
+      address: deps.address(),
+      tunnels: deps.tunnels(),
+      expires,
+    })
+    expiry?.cancel()
+    // Counted from before the write was sent: that is the time it names.
+    const left = LIMITS.leaseTtl.value - (clock.monotonic() - began)
+    expiry = clock.after(Math.max(0, left), () => change(false))
+    change(left > 0)
+    const live = await presence.liveProxies(clock.now())
+    liveProxies = Math.max(1, live.length)
+  }
+
+  async function renew(): Promise<void> {
+    if (renewing) return
+    renewing = true
+    try {
+      // A renewal that hangs must not keep the next one from being tried.
+      await within(clock, LIMITS.leaseRenew.value, renewOnce())
+    } catch (e) {
+      counters.leaseFailures += 1
+      log.warn('proxy.lease_not_renewed', { reason: reasonOf(e) })
+    } finally {
+      renewing = false
+    }
+  }
+
+  return {
+    get liveProxies() {
+      return liveProxies
+    },
+    async start(signal) {
+      while (!held) {
+        await renew()
+        if (!held) await sleep(clock, LIMITS.policyPoll.value, signal)
+      }
+      signal.throwIfAborted()
+      renewal = clock.every(LIMITS.leaseRenew.value, () => void renew())
+    },
+    async end() {
+      renewal?.cancel()
+      expiry?.cancel()
+      if (!held) return
+      await presence.endLease(deps.proxyId, deps.bootId).catch((e: unknown) => {
+        log.warn('proxy.lease_not_ended', { reason: reasonOf(e) })
+      })
+    },
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * What becomes of a peer that came in: an agent is entered in the registry and the table and gets the policy, a user's streams
+ * are relayed. Also whom this proxy turns away, and whom a new policy throws out.
+ */
+import type { Identity, UserIdentity } from '../core/certs/identity.ts'
+import type { Clock } from '../core/clock.ts'
+import { findLock, type Lock, type LockSubject } from '../core/domain/lock.ts'
+import type { Policy } from '../core/domain/policy.ts'
+import type { TunnelRow } from '../core/domain/presence.ts'
+import { AppError, reasonOf } from '../core/errors.ts'
+import type { ProxyId } from '../core/ids.ts'
+import { LIMITS } from '../core/limits.ts'
+import type { Log } from '../core/log.ts'
+import type { TunnelPurpose } from '../net/tunnel-client.ts'
+import type { AcceptedTunnel } from '../net/tunnel-server.ts'
+import type { ProxyCounters } from './counters.ts'
+import type { Guest } from './door.ts'
+import type { PresenceRows } from './presence-rows.ts'
+import type { Relay } from './relay.ts'
+import { suspectSwitch, type AgentTunnel, type Tunnel, type TunnelRegistry } from './tunnels.ts'
+
+export interface PeersDeps {
+  readonly cluster: string
+  readonly proxyId: ProxyId
+  readonly bootId: string
+  readonly registry: TunnelRegistry
+  readonly rows: PresenceRows
+  readonly relay: Relay
+  policy(): Policy | undefined
+  /** A new agent is here and wants the policy. */
+  onAgent(tunnel: AgentTunnel): void
+  readonly clock: Clock
+  readonly counters: ProxyCounters
+  readonly log: Log
+}
+
+export interface Peers {
+  authorise(identity: Identity, purpose: TunnelPurpose): void
+  guest(source: string): PeerGuest
+  welcome(accepted: AcceptedTunnel, guest: PeerGuest, source: string): void
+  /** Closes every tunnel whose identity a lock strikes now. */
+  cutLocked(): void
+}
+
+export interface PeerGuest extends Guest {
+  readonly suspect: ReturnType<typeof suspectSwitch>
+  tunnel: Tunnel | undefined
+  over: boolean
+}
+
+const refused = (internal: string, message?: string): AppError =>
+  new AppError('ERR_TUNNEL_HANDSHAKE', message, { internal })
+
+/** Roles both in the certificate and in the policy now (protocols.md 5.3): a lock on a role strikes whoever has it in force. */
+function rolesInForce(user: UserIdentity, policy: Policy): readonly string[] {
+  const now = Object.hasOwn(policy.users, user.user) ? (policy.users[user.user] ?? []) : []
+  return user.roles.filter((role) => now.includes(role))
+}
+
+export function createPeers(deps: PeersDeps): Peers {
+  const { registry, rows, relay, clock, counters, log } = deps
+
+  function lockOn(identity: Identity): Lock | undefined {
+    const policy = deps.policy()
+    if (!policy || identity.kind === 'proxy') return undefined
+    const subject: LockSubject =
+      identity.kind === 'agent'
+        ? { kind: 'agent', agent: identity.agentId }
+        : { kind: 'user', user: identity.user, roles: rolesInForce(identity, policy) }
+    return findLock(policy.locks, subject, clock.now())
+  }
+
+  function authorise(identity: Identity, purpose: TunnelPurpose): void {
+    if (purpose === 'peer')
+      throw refused('purpose peer', 'tunnels between proxies are not in this version')
+    if (identity.kind !== purpose)
+      throw refused(`a certificate of kind ${identity.kind} for purpose ${purpose}`)
+    if (identity.cluster !== deps.cluster) throw refused('certificate of another cluster')
+    const lock = lockOn(identity)
+    if (lock) throw new AppError('ERR_LOCKED', undefined, { internal: `lock ${lock.id}` })
+    if (identity.kind === 'agent') {
+      const here = registry.ofAgent(identity.agentId, identity.service).length
+      if (here >= LIMITS.tunnelsPerIdentity.value) throw new AppError('ERR_TUNNEL_ALREADY_HERE')
+    } else if (
+      identity.kind === 'user' &&
+      registry.countOfUser(identity.user) >= LIMITS.tunnelsPerUser.value
+    ) {
+      throw new AppError('ERR_RATE_LIMITED', 'too many tunnels of this user')
+    }
+  }
+
+  /** The row the table should have: the newest open tunnel's. */
+  function wantRow({ agentId, service }: AgentTunnel['identity']): void {
+    const newest = registry.ofAgent(agentId, service).find((t) => !t.session.closed)
+    const row: TunnelRow | undefined = newest && {
+      agentId,
+      service,
+      proxyId: deps.proxyId,
+      bootId: deps.bootId,
+      connId: newest.connId,
+      opened: newest.opened,
+    }
+    rows.want(`${agentId}/${service}`, row)
+  }
+
+  /** Older tunnels of the same identity: one that does not answer is dead and goes, one that answers stays. */
+  function probeOlder(newest: AgentTunnel): void {
+    const { agentId, service } = newest.identity
+    for (const older of registry.ofAgent(agentId, service)) {
+      if (older === newest || older.session.closed) continue
+      const deadline = clock.after(LIMITS.dialTimeout.value, () =>
+        older.session.close(new AppError('ERR_TUNNEL_CLOSED', 'silent, and replaced by a newer')),
+      )
+      older.session.ping().then(
+        () => deadline.cancel(),
+        () => deadline.cancel(),
+      )
+    }
+  }
+
+  function tunnelOf(accepted: AcceptedTunnel, guest: PeerGuest, source: string): Tunnel {
+    const { identity, session, connId } = accepted
+    if (identity.kind === 'user') return { kind: 'user', identity, session, connId, source }
+    if (identity.kind === 'proxy') throw refused('a proxy came in')
+    const { suspect } = guest
+    return {
+      kind: 'agent',
+      identity,
+      session,
+      connId,
+      opened: clock.now(),
+      get suspect() {
+        return suspect.suspect
+      },
+      onSuspect: (fn) => suspect.onSuspect(fn),
+    }
+  }
+
+  function cut(tunnel: Tunnel, lock: Lock): void {
+    counters.tunnelsCut += 1
+    const { identity } = tunnel
+    const who = identity.kind === 'agent' ? identity.agentId : identity.user
+    log.warn('proxy.tunnel_cut', { who, lock: lock.id })
+    tunnel.session.close(new AppError('ERR_LOCKED'))
+  }
+
+  return {
+    authorise,
+    guest(source) {
+      const suspect = suspectSwitch()
+      const guest: PeerGuest = {
+        suspect,
+        tunnel: undefined,
+        over: false,
+        onOpen(stream, payload, { identity }) {
+          if (identity.kind === 'user')
+            void relay.serve(stream, payload, { user: identity.user, source })
+          else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
+        },
+        onSuspect: (on) => suspect.set(on),
+        onClose(err) {
+          guest.over = true
+          const { tunnel } = guest
+          if (!tunnel) return
+          registry.remove(tunnel)
+          counters.tunnelsClosed += 1
+          if (tunnel.kind === 'agent') wantRow(tunnel.identity)
+          log.info('proxy.tunnel_closed', {
+            connId: tunnel.connId,
+            ...(err ? { code: err.code, reason: reasonOf(err) } : {}),
+          })
+        },
+      }
+      return guest
+    },
+    welcome(accepted, guest, source) {
+      if (guest.over) return
+      const tunnel = tunnelOf(accepted, guest, source)
+      guest.tunnel = tunnel
+      registry.add(tunnel)
+      counters.tunnelsOpened += 1
+      // A lock that came between the check and now would otherwise wait for the next change.
+      const lock = lockOn(tunnel.identity)
+      if (lock) return cut(tunnel, lock)
+      if (tunnel.kind !== 'agent') return
+      wantRow(tunnel.identity)
+      probeOlder(tunnel)
+      deps.onAgent(tunnel)
+    },
+    cutLocked() {
+      for (const tunnel of [...registry.all()]) {
+        const lock = lockOn(tunnel.identity)
+        if (lock) cut(tunnel, lock)
+      }
+    },
+  }
+}

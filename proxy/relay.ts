@@ -1,0 +1,145 @@
+/**
+ * A user's stream finds its agent. The route says which agents serve the resource; one that is connected here gets the OPEN,
+ * and from its answer on the two streams are one. Nothing here decides about access: the agent does, on what is signed.
+ */
+import type { KeyObject } from 'node:crypto'
+import { checkRoute, type CheckedRoute } from '../core/api/route-check.ts'
+import type { Clock } from '../core/clock.ts'
+import { fromSeconds } from '../core/clock.ts'
+import { findLock, type Lock } from '../core/domain/lock.ts'
+import { AppError, reasonOf, toAppError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
+import { decodeOpen, encodeOpen, type ResourceOpen } from '../core/tunnel/open.ts'
+import { spliceStreams } from '../core/tunnel/splice.ts'
+import type { TunnelStream } from '../core/tunnel/stream.ts'
+import type { ProxyCounters } from './counters.ts'
+import type { AgentTunnel, TunnelRegistry } from './tunnels.ts'
+
+export interface RelayDeps {
+  readonly cluster: string
+  readonly registry: Pick<TunnelRegistry, 'candidates'>
+  policyKeys(): readonly KeyObject[]
+  locks(): readonly Lock[]
+  readonly clock: Clock
+  readonly random: Random
+  readonly counters: ProxyCounters
+  readonly log: Log
+}
+
+export interface Caller {
+  readonly user: string
+  /** Address the user's tunnel came from; handed to the agent as a claim. */
+  readonly source: string
+}
+
+export interface Relay {
+  /** Answers the offered stream, sooner or later. Never rejects. */
+  serve(offered: TunnelStream, payload: Buffer, caller: Caller): Promise<void>
+}
+
+/** Verified routes are kept: a client uses one for five minutes, and a signature costs as much as all the rest of an open. */
+const ROUTES_KEPT = 4096
+
+function readOpen(payload: Buffer): ResourceOpen {
+  const open = decodeOpen(payload)
+  if (open.kind === 'policy')
+    throw new AppError('ERR_INPUT_INVALID', 'kind: only a proxy sends the policy')
+  return open
+}
+
+export function createRelay(deps: RelayDeps): Relay {
+  const { cluster, registry, clock, random, counters, log } = deps
+  const routes = new Map<string, CheckedRoute>()
+  let routeKeys: readonly KeyObject[] = []
+
+  async function routeOf(jws: string): Promise<CheckedRoute> {
+    const keys = deps.policyKeys()
+    if (keys.length !== routeKeys.length || keys.some((key, i) => key !== routeKeys[i])) {
+      routes.clear()
+      routeKeys = keys
+    }
+    const kept = routes.get(jws)
+    if (kept && clock.now() < fromSeconds(kept.exp)) return kept
+    const route = await checkRoute(jws, { cluster, keys, now: clock.now() })
+    const oldest = routes.keys().next()
+    if (routes.size >= ROUTES_KEPT && !oldest.done) routes.delete(oldest.value)
+    routes.set(jws, route)
+    return route
+  }
+
+  /** Asks one agent; gives up early when that tunnel turns silent while there is another to try. */
+  async function ask(
+    tunnel: AgentTunnel,
+    payload: Buffer,
+    isLast: boolean,
+    gone: AbortSignal,
+  ): Promise<TunnelStream> {
+    const silent = new AbortController()
+    const giveUp = (): void => silent.abort(new AppError('ERR_TUNNEL_CLOSED'))
+    const forget = isLast ? undefined : tunnel.onSuspect(giveUp)
+    try {
+      return await tunnel.session.open(payload, AbortSignal.any([gone, silent.signal]))
+    } finally {
+      forget?.()
+    }
+  }
+
+  async function openAgent(
+    tunnels: readonly AgentTunnel[],
+    payload: Buffer,
+    gone: AbortSignal,
+  ): Promise<TunnelStream> {
+    for (const [i, tunnel] of tunnels.entries()) {
+      try {
+        return await ask(tunnel, payload, i === tunnels.length - 1, gone)
+      } catch (e) {
+        // Only a dead tunnel is a reason to ask another agent; what an agent answered stands.
+        if (gone.aborted || toAppError(e).code !== 'ERR_TUNNEL_CLOSED') throw e
+        counters.streamsRetried += 1
+      }
+    }
+    throw new AppError('ERR_RESOURCE_OFFLINE')
+  }
+
+  async function relay(
+    offered: TunnelStream,
+    payload: Buffer,
+    caller: Caller,
+    gone: AbortSignal,
+  ): Promise<void> {
+    const open = readOpen(payload)
+    const route = await routeOf(open.route)
+    if (open.kind !== route.service)
+      throw new AppError('ERR_ROUTE_INVALID', undefined, { internal: 'route: another service' })
+    const agentIds = route.agentIds.filter(
+      (agent) => !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
+    )
+    const tunnels = registry.candidates(agentIds, route.service, random)
+    const passed = encodeOpen({ ...open, peer: { ip: caller.source } })
+    const answered = await openAgent(tunnels, passed, gone)
+    if (gone.aborted) return answered.reset('ERR_STREAM_RESET', 'the user is gone')
+    offered.accept(answered.payload)
+    spliceStreams(offered, answered)
+    counters.streamsRelayed += 1
+  }
+
+  return {
+    async serve(offered, payload, caller) {
+      const gone = new AbortController()
+      offered.onclose = () => gone.abort(new AppError('ERR_STREAM_RESET'))
+      try {
+        await relay(offered, payload, caller, gone.signal)
+      } catch (e) {
+        const error = toAppError(e)
+        counters.streamsRefused += 1
+        log.info('proxy.stream_refused', {
+          user: caller.user,
+          code: error.code,
+          reason: reasonOf(error),
+        })
+        if (offered.state === 'offered') offered.refuse(error.code, error.message)
+      }
+    },
+  }
+}
