@@ -1,0 +1,90 @@
+/**
+ * Asks the control plane for the policy when nobody pushed it: at the start, when a stamp names a version we lack, and after a
+ * minute without a fresh word. A push through the tunnel makes these calls rare.
+ */
+import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
+import { sleep, type Clock } from '../../core/clock.ts'
+import { reasonOf } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
+import type { Log } from '../../core/log.ts'
+import { parse } from '../../core/parse.ts'
+import type { Random } from '../../core/random.ts'
+import type { ApiClient } from '../../net/http-client.ts'
+import { backoff } from '../retry.ts'
+import type { PolicyKeeper } from './keeper.ts'
+
+export interface PolicyRefreshOptions {
+  readonly keeper: PolicyKeeper
+  /** A client that signs as any service of this agent; undefined while none has joined. */
+  api(): Pick<ApiClient, 'request'> | undefined
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly signal: AbortSignal
+}
+
+export interface PolicyRefresh {
+  /** Ask now. Rejects with what the call failed with; does nothing before any service has joined. */
+  now(): Promise<void>
+  /** Tokens from a proxy. Never rejects: a proxy is not trusted, what it sends is checked and otherwise logged. */
+  pushed(tokens: readonly string[]): Promise<void>
+  /** Runs until the signal aborts. */
+  run(): Promise<void>
+}
+
+export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefresh {
+  const { keeper, clock, random, log, signal } = options
+  const shape = { code: 'ERR_INTERNAL' } as const
+  let asking: Promise<void> | undefined
+
+  async function ask(): Promise<void> {
+    const api = options.api()
+    if (!api) return
+    if (keeper.version > 0) {
+      const answer = await api.request('GET', '/v1/policy/freshness', undefined, { signal })
+      const { freshness } = parse(freshnessAnswer, answer, shape)
+      if ((await keeper.take(freshness)) !== 'newer') return
+    }
+    const answer = await api.request('GET', '/v1/policy', undefined, { signal })
+    const { policy, freshness } = parse(policyAnswer, answer, shape)
+    await keeper.take(policy)
+    await keeper.take(freshness)
+  }
+
+  const now = (): Promise<void> =>
+    (asking ??= ask().finally(() => {
+      asking = undefined
+    }))
+
+  return {
+    now,
+
+    async pushed(tokens) {
+      try {
+        let behind = false
+        for (const token of tokens) behind = (await keeper.take(token)) === 'newer' || behind
+        if (behind) await now()
+      } catch (e) {
+        if (!signal.aborted) log.warn('policy.push_refused', { reason: reasonOf(e) })
+      }
+    },
+
+    async run() {
+      const poll = LIMITS.policyPollAgent.value
+      let failures = 0
+      while (!signal.aborted) {
+        try {
+          if (keeper.age() >= poll) await now()
+          failures = 0
+        } catch (e) {
+          if (signal.aborted) return
+          failures += 1
+          log.warn('policy.not_refreshed', { reason: reasonOf(e) })
+        }
+        // A stamp is up to 30 s old when it is made, so age alone must not make us ask in a tight loop.
+        const pause = failures > 0 ? backoff(failures, random) : poll * (0.5 + 0.5 * random.float())
+        await sleep(clock, pause, signal).catch(() => undefined)
+      }
+    },
+  }
+}
