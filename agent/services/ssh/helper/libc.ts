@@ -106,8 +106,7 @@ export function receiveFds(socket: number): { tag: number; fds: number[] } | und
   const got = Number(call.recvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
   if (got !== TAG_BYTES) return undefined
   const length = Number(control.readBigUInt64LE(0))
-  const isRights =
-    control.readInt32LE(8) === SOL_SOCKET && control.readInt32LE(12) === SCM_RIGHTS
+  const isRights = control.readInt32LE(8) === SOL_SOCKET && control.readInt32LE(12) === SCM_RIGHTS
   const count = isRights ? Math.min(MAX_FDS, Math.floor((length - CMSG_HEADER) / 4)) : 0
   const fds = Array.from({ length: count }, (_, i) => control.readInt32LE(CMSG_HEADER + 4 * i))
   return { tag: body.readUInt32LE(0), fds }

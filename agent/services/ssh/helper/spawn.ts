@@ -72,10 +72,14 @@ export function startProgram(program: Program): number {
     ok(call.setFlags(attributes, SETSID | SETSIGDEF | SETSIGMASK) as number, 'setflags')
     const pid = [0]
     const env = Object.entries(program.env).map(([name, value]) => `${name}=${value}`)
-    const errno = call.spawn(pid, program.file, actions, attributes, [...program.argv, null], [
-      ...env,
-      null,
-    ]) as number
+    const errno = call.spawn(
+      pid,
+      program.file,
+      actions,
+      attributes,
+      [...program.argv, null],
+      [...env, null],
+    ) as number
     ok(errno, program.file)
     return pid[0] ?? -1
   } finally {
