@@ -116,6 +116,11 @@ export const LIMITS = {
     'ms',
     'Decisions on an older view are marked in the audit log.',
   ),
+  policyTtl: limit(
+    7 * 24 * hour,
+    'ms',
+    'Life of a signed policy; a new version is made past half of it.',
+  ),
   policySize: limit(4 * MiB, 'bytes', 'The signed policy document.'),
 
   // Tunnel
@@ -166,6 +171,16 @@ export const LIMITS = {
   ),
   backoffMin: limit(500, 'ms', 'First pause between two dials, with full jitter.'),
   backoffMax: limit(30 * second, 'ms', 'Longest pause between two dials.'),
+  goAwayMax: limit(
+    5 * minute,
+    'ms',
+    'Longest time to come back that a GOAWAY or a retry-after may ask of a client.',
+  ),
+  drainCheck: limit(
+    1 * second,
+    'ms',
+    'How often a tunnel told to go away is looked at for streams.',
+  ),
   tunnelsPerProxy: limit(20_000, 'count', 'Tunnels of one proxy process; above it 503.'),
   handshakesPending: limit(
     512,

@@ -1,9 +1,14 @@
-/** Calls to the control plane: JSON over HTTPS with deadlines and caps. (Surface first; implementation follows.) */
-import type { Clock } from '../core/clock.ts'
-import type { Random } from '../core/random.ts'
-import type { Signer } from '../core/certs/signer.ts'
-import type { Certificate } from '../core/certs/x509-read.ts'
-import type { Trust } from './trust.ts'
+/** Calls to the control plane: JSON over HTTPS with deadlines and caps, signed as an identity or with a bearer token. */
+import { problemError } from '../core/api/problem.ts'
+import { signRequest } from '../core/certs/signed-request.ts'
+import { systemClock, plus, type Clock } from '../core/clock.ts'
+import { AppError, invariant } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
+import { systemRandom, type Random } from '../core/random.ts'
+import type { OwnIdentity } from '../core/tunnel/handshake.ts'
+import { printable } from '../core/tunnel/reset-reason.ts'
+import { dialAgent, exchange, type Answer } from './http-exchange.ts'
+import { tlsOptions, type Trust } from './trust.ts'
 
 export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export interface ApiClientOptions {
@@ -11,14 +16,13 @@ export interface ApiClientOptions {
   readonly baseUrl: string
   readonly trust: Trust
   /** Signs each request as this identity. Needs `cluster`. A function, because identities are renewed. */
-  readonly identity?:
-    | (() => { readonly certificate: Certificate; readonly signer: Signer })
-    | undefined
+  readonly identity?: (() => OwnIdentity) | undefined
   readonly cluster?: string | undefined
   /** API key or OIDC token instead. */
   readonly bearer?: string | undefined
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
+  /** `HTTPS_PROXY` as the environment gives it. */
   readonly proxy?: string | undefined
 }
 export interface ApiRequestOptions {
@@ -52,6 +56,130 @@ export interface ApiClient {
   ): Promise<ApiResponse>
   /** Server clock minus ours in milliseconds, learned from ERR_CLOCK; 0 until then. */
   readonly clockOffset: number
+  /** Closes kept connections. */
   close(): void
 }
-export declare function apiClient(options: ApiClientOptions): ApiClient
+
+export function apiClient(options: ApiClientOptions): ApiClient {
+  const base = new URL(options.baseUrl)
+  const clock = options.clock ?? systemClock
+  const tls = tlsOptions(options.trust)
+  const agent = dialAgent(base, { tls, clock, proxy: options.proxy }, true)
+  let clockOffset = 0
+
+  const once = async (
+    method: HttpMethod,
+    url: URL,
+    body: string | undefined,
+    request: ApiRequestOptions,
+  ): Promise<Answer> =>
+    exchange({
+      method,
+      url,
+      tls,
+      agent,
+      clock,
+      body,
+      headers: {
+        accept: 'application/json, application/problem+json',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(request.idempotencyKey ? { 'idempotency-key': request.idempotencyKey } : {}),
+        ...(request.ifNoneMatch ? { 'if-none-match': request.ifNoneMatch } : {}),
+        ...(await authorization(options, {
+          method,
+          url,
+          body,
+          now: plus(clock.now(), clockOffset),
+        })),
+      },
+      timeout: request.timeout ?? LIMITS.httpTimeout.value,
+      maxBytes: LIMITS.httpResponse.value,
+      signal: request.signal,
+    })
+
+  const send: ApiClient['send'] = async (method, path, body, request = {}) => {
+    const url = new URL(path, base)
+    if (url.origin !== base.origin) throw new AppError('ERR_USAGE', `${path} is not a path`)
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    const first = await once(method, url, text, request)
+    if (first.status < 400) return response(first)
+    const error = problem(first)
+    const serverTime = error.details?.serverTime
+    // Our clock is off: keep the difference and try once more (protocols.md 3).
+    if (error.code !== 'ERR_CLOCK' || serverTime === undefined || !options.identity) throw error
+    clockOffset = serverTime - clock.now()
+    const second = await once(method, url, text, request)
+    if (second.status < 400) return response(second)
+    throw problem(second)
+  }
+
+  return {
+    send,
+    request: async (...call) => (await send(...call)).body,
+    get clockOffset() {
+      return clockOffset
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+async function authorization(
+  options: ApiClientOptions,
+  request: {
+    readonly method: string
+    readonly url: URL
+    readonly body: string | undefined
+    readonly now: ReturnType<typeof plus>
+  },
+): Promise<Record<string, string>> {
+  if (options.bearer !== undefined) return { authorization: `Bearer ${options.bearer}` }
+  if (!options.identity) return {}
+  const { cluster } = options
+  invariant(cluster !== undefined, 'a signed request needs the cluster')
+  const random = options.random ?? systemRandom
+  const { certificate, signer } = options.identity()
+  const { method, url, now, body = '' } = request
+  return {
+    authorization: await signRequest({
+      method,
+      url,
+      body,
+      cluster,
+      certificate,
+      signer,
+      now,
+      random,
+    }),
+  }
+}
+
+const one = (value: string | string[] | undefined): string | undefined =>
+  typeof value === 'string' ? value : value?.[0]
+
+function response(answer: Answer): ApiResponse {
+  return {
+    status: answer.status,
+    body: answer.body.length === 0 ? undefined : json(answer),
+    etag: one(answer.headers['etag']),
+    requestId: one(answer.headers['x-request-id']),
+  }
+}
+
+function json(answer: Answer): unknown {
+  try {
+    return JSON.parse(answer.body.toString('utf8'))
+  } catch (cause) {
+    throw new AppError('ERR_UNREACHABLE', 'The answer is not JSON; is this the right address?', {
+      cause,
+      internal: `status ${answer.status}: ${printable(answer.body.toString('utf8', 0, 200))}`,
+    })
+  }
+}
+
+const problem = (answer: Answer): AppError =>
+  problemError({
+    status: answer.status,
+    body: answer.body,
+    retryAfter: one(answer.headers['retry-after']),
+    requestId: one(answer.headers['x-request-id']),
+  })

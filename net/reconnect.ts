@@ -1,32 +1,111 @@
-/** Keeps one tunnel connected: the retry policy, apart from the attempt. (Surface first; implementation follows.) */
-import type { AppError } from '../core/errors.ts'
-import type { Clock } from '../core/clock.ts'
+/** Keeps one tunnel connected: the retry policy, apart from the attempt. */
+import { toAppError, type AppError } from '../core/errors.ts'
+import { sleep, type Clock } from '../core/clock.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 import type { SessionHandlers } from '../core/tunnel/session.ts'
+import { backoff } from './backoff.ts'
 import type { ConnectedTunnel } from './tunnel-client.ts'
 
 export type ConnectionState =
   | { readonly state: 'connecting'; readonly attempt: number }
   | { readonly state: 'connected'; readonly tunnel: ConnectedTunnel }
-  /** Lost or never reached; the next try is in `retryIn` ms. */
+  /** Lost, told to go elsewhere, or never reached; the next try is in `retryIn` ms. */
   | { readonly state: 'waiting'; readonly error: AppError | undefined; readonly retryIn: number }
   | { readonly state: 'stopped'; readonly error: AppError | undefined }
 
+export type ReconnectHooks = Required<Pick<SessionHandlers, 'onGoAway' | 'onClose'>>
+
 export interface KeepConnectedOptions {
   /** One attempt. The hooks must be given to the tunnel as its onGoAway and onClose. */
-  connect(
-    signal: AbortSignal,
-    hooks: Required<Pick<SessionHandlers, 'onGoAway' | 'onClose'>>,
-  ): Promise<ConnectedTunnel>
+  connect(signal: AbortSignal, hooks: ReconnectHooks): Promise<ConnectedTunnel>
   readonly clock: Clock
   readonly random: Random
+  /** Ends it: the tunnel is closed in good order. */
   readonly signal: AbortSignal
   onState?: ((state: ConnectionState) => void) | undefined
   /** Stop for good on this error? Default: never (an agent must come back whatever happened). */
   isFatal?: ((error: AppError) => boolean) | undefined
 }
+
+/** Why a tunnel is not to be counted on any more. */
+type Ended =
+  | { readonly why: 'closed'; readonly error: AppError | undefined }
+  | { readonly why: 'going away'; readonly comeBackMs: number }
+  | { readonly why: 'stopped' }
+
+/** A tunnel that stood for this long was a success: the next backoff starts from the beginning. */
+const STOOD = LIMITS.backoffMax.value
+
 /**
  * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked while the old
  * tunnel's streams go on; the old tunnel is closed when its streams are done.
  */
-export declare function keepConnected(options: KeepConnectedOptions): Promise<void>
+export async function keepConnected(options: KeepConnectedOptions): Promise<void> {
+  const { clock, random, signal } = options
+  const say = (state: ConnectionState) => options.onState?.(state)
+  let attempt = 0
+  let fatal: AppError | undefined
+  while (!signal.aborted && !fatal) {
+    say({ state: 'connecting', attempt })
+    const startedAt = clock.monotonic()
+    const ended = await oneLife(options, say)
+    if (ended.why === 'stopped') break
+    const error = ended.why === 'closed' ? ended.error : undefined
+    if (error && options.isFatal?.(error)) {
+      fatal = error
+      break
+    }
+    if (clock.monotonic() - startedAt >= STOOD) attempt = 0
+    const retryIn =
+      ended.why === 'going away'
+        ? Math.min(ended.comeBackMs, LIMITS.goAwayMax.value) * (0.5 + random.float() / 2)
+        : backoff(attempt, error, random)
+    attempt++
+    say({ state: 'waiting', error, retryIn })
+    await sleep(clock, retryIn, signal).catch(() => undefined)
+  }
+  say({ state: 'stopped', error: fatal })
+}
+
+/** One attempt and the life of the tunnel it gave, until the tunnel is not to be counted on any more. */
+async function oneLife(
+  options: KeepConnectedOptions,
+  say: (state: ConnectionState) => void,
+): Promise<Ended> {
+  const { signal } = options
+  let end: (ended: Ended) => void = () => undefined
+  const ended = new Promise<Ended>((resolve) => {
+    end = resolve
+  })
+  const onAbort = () => end({ why: 'stopped' })
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    const tunnel = await options.connect(signal, {
+      onGoAway: (comeBackMs) => end({ why: 'going away', comeBackMs }),
+      onClose: (error) => end({ why: 'closed', error }),
+    })
+    if (!signal.aborted) say({ state: 'connected', tunnel })
+    const result = await ended
+    if (result.why === 'going away') closeWhenIdle(tunnel, options)
+    else tunnel.session.close()
+    return result
+  } catch (e) {
+    return signal.aborted ? { why: 'stopped' } : { why: 'closed', error: toAppError(e) }
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** The old tunnel goes when its last stream does, or when everything stops. */
+function closeWhenIdle({ session }: ConnectedTunnel, options: KeepConnectedOptions): void {
+  const done = () => {
+    timer.cancel()
+    options.signal.removeEventListener('abort', done)
+    session.close()
+  }
+  const timer = options.clock.every(LIMITS.drainCheck.value, () => {
+    if (session.streams === 0 || session.closed) done()
+  })
+  options.signal.addEventListener('abort', done, { once: true })
+}

@@ -1,5 +1,11 @@
-/** Whom TLS believes: the system's roots, the cluster's own CA, or both. (Surface first; implementation follows.) */
-import type { ConnectionOptions } from 'node:tls'
+/** Whom TLS believes: the system's roots, the cluster's own CA, or both; and how the pinned CA is found the first time. */
+import { rootCertificates, type ConnectionOptions } from 'node:tls'
+import { caPin } from '../core/certs/signer.ts'
+import { readCertificate } from '../core/certs/x509-read.ts'
+import { systemClock } from '../core/clock.ts'
+import { AppError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
+import { exchange } from './http-exchange.ts'
 
 export interface Trust {
   /** Accept what the machine accepts. */
@@ -8,20 +14,63 @@ export interface Trust {
   readonly ca: readonly string[]
 }
 export const systemTrust: Trust = { system: true, ca: [] }
-export declare function tlsOptions(trust: Trust): ConnectionOptions
+
+/** Options for `tls.connect` and `https.request`. */
+export function tlsOptions(trust: Trust): ConnectionOptions {
+  const base: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: true }
+  // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
+  if (trust.system && trust.ca.length === 0) return base
+  return { ...base, ca: [...(trust.system ? rootCertificates : []), ...trust.ca] }
+}
 
 export interface PinnedCa {
   /** PEMs whose key matches a pin; nothing else of the answer is believed. */
   readonly ca: readonly string[]
 }
+
+const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
+/** Certificates looked at in one answer: more is not a CA bundle. */
+const MOST = 64
+
 /**
  * Reads `GET <url>/v1/ca` over TLS that is not verified, sends nothing secret, keeps only certificates whose key matches a
- * pin (`sha256:<hex>`). Throws ERR_CA_PIN_MISMATCH when none does.
+ * pin (`sha256:<hex>`). Throws ERR_CA_PIN_MISMATCH when none does. Whoever is in between can only make it fail.
  */
-export declare function fetchPinnedCa(options: {
+export async function fetchPinnedCa(options: {
+  /** Origin, as `https://access.example.com:443`. */
   readonly url: string
   readonly pins: readonly string[]
   readonly signal?: AbortSignal | undefined
   /** `HTTPS_PROXY` as the environment gives it. */
   readonly proxy?: string | undefined
-}): Promise<PinnedCa>
+}): Promise<PinnedCa> {
+  const answer = await exchange({
+    method: 'GET',
+    url: new URL('/v1/ca', options.url),
+    tls: { minVersion: 'TLSv1.2', rejectUnauthorized: false },
+    headers: { accept: 'application/json' },
+    timeout: LIMITS.httpTimeout.value,
+    maxBytes: LIMITS.httpBody.value,
+    clock: systemClock,
+    signal: options.signal,
+    proxy: options.proxy,
+  })
+  const pins = new Set(options.pins.map((pin) => pin.toLowerCase()))
+  // The texts are inside JSON strings, where a line break is written as \n.
+  const text = answer.body.toString('utf8').replaceAll('\\r', '').replaceAll('\\n', '\n')
+  const ca = (text.match(PEM) ?? []).slice(0, MOST).filter((pem) => matches(pem, pins))
+  if (ca.length === 0)
+    throw new AppError('ERR_CA_PIN_MISMATCH', undefined, {
+      internal: `no CA of ${options.url} matches; status ${answer.status}`,
+    })
+  return { ca }
+}
+
+function matches(pem: string, pins: ReadonlySet<string>): boolean {
+  try {
+    const certificate = readCertificate(pem)
+    return certificate.isCa && pins.has(caPin(certificate.publicKey))
+  } catch {
+    return false
+  }
+}

@@ -1,22 +1,34 @@
-/** The proxy's half of the handshake on an upgraded WebSocket. (Surface first; implementation follows.) */
-import type { WebSocket, WebSocketServer } from 'ws'
-import type { AppError } from '../core/errors.ts'
-import type { Clock } from '../core/clock.ts'
-import type { ConnId } from '../core/ids.ts'
-import type { Random } from '../core/random.ts'
+/** The proxy's half of the handshake on an upgraded WebSocket, and the server that upgrades. */
+import { WebSocketServer, type WebSocket } from 'ws'
 import type { Identity } from '../core/certs/identity.ts'
-import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
-import type { Session } from '../core/tunnel/session.ts'
+import type { Clock } from '../core/clock.ts'
+import { toAppError, type AppError } from '../core/errors.ts'
+import { newId, type ConnId } from '../core/ids.ts'
+import { LIMITS } from '../core/limits.ts'
+import type { Random } from '../core/random.ts'
+import { checkProofMessage, makeChallenge, type OwnIdentity } from '../core/tunnel/handshake.ts'
+import { hello, proof, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
+import { createSession, type Session } from '../core/tunnel/session.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
-import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
+import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
+import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
-import type { TunnelPurpose } from './tunnel-client.ts'
+import { HandshakeChannel } from './handshake-channel.ts'
 
-export const TUNNEL_PATH = '/v1/tunnel'
+export { TUNNEL_PATH } from './tunnel-path.ts'
 
 /** A `noServer` WebSocket server with the limits and the subprotocol of the tunnel; the listener calls its handleUpgrade. */
-export declare function tunnelWebSocketServer(): WebSocketServer
+export function tunnelWebSocketServer(): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: LIMITS.messageMax.value,
+    autoPong: false,
+    handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+  })
+}
 
 export interface AcceptedTunnel {
   readonly session: Session
@@ -26,10 +38,11 @@ export interface AcceptedTunnel {
   readonly purpose: TunnelPurpose
   readonly connId: ConnId
 }
+
 export interface TunnelServerOptions {
   readonly cluster: string
   /** The proxy's own identity, `spiffe://<cluster>/proxy/<id>`. */
-  readonly identity: { readonly certificate: Certificate; readonly signer: Signer }
+  readonly identity: OwnIdentity
   /** CAs of agents and proxies, and of users. Functions, because they rotate. */
   hostCas(): readonly Certificate[]
   userCas(): readonly Certificate[]
@@ -40,17 +53,89 @@ export interface TunnelServerOptions {
   readonly random: Random
   readonly budget: WindowBudget
   /** Throws (or rejects with) an AppError to refuse: ERR_LOCKED, ERR_TUNNEL_ALREADY_HERE, … Runs before `welcome`. */
-  authorise(identity: Identity, purpose: TunnelPurpose, connId: ConnId): void | Promise<void>
+  authorise(
+    identity: Identity,
+    purpose: TunnelPurpose,
+    connId: ConnId,
+    certificate: Certificate,
+  ): void | Promise<void>
   onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void
   onSuspect?: ((suspect: boolean, tunnel: AcceptedTunnel) => void) | undefined
   onClose?: ((err: AppError | undefined, tunnel: AcceptedTunnel) => void) | undefined
+  onCallbackError?: ((error: unknown) => void) | undefined
   readonly limits?: Partial<TunnelLimits> | undefined
 }
+
 /**
- * Resolves with an open tunnel, or rejects with why not (the peer was told and the socket is closed by then). Every step has
- * a deadline. Never leaves a socket open that it rejected.
+ * Resolves with an open tunnel, or rejects with why not (the peer was told and the socket is closing by then). One deadline
+ * covers everything from here to `welcome`.
  */
-export declare function acceptTunnel(
+export async function acceptTunnel(
   ws: WebSocket,
   options: TunnelServerOptions,
-): Promise<AcceptedTunnel>
+): Promise<AcceptedTunnel> {
+  const channel = new HandshakeChannel(ws, options.clock, LIMITS.handshakeTimeout.value)
+  try {
+    return await shakeHands(channel, options)
+  } catch (e) {
+    const err = toAppError(e)
+    refuse(channel, err)
+    throw err
+  }
+}
+
+/** The code and the safe message only; the exact reason stays with whoever called acceptTunnel. */
+function refuse(channel: HandshakeChannel, err: AppError): void {
+  try {
+    channel.send({ type: 'refused', code: err.code, message: err.message.slice(0, 256) })
+  } catch {
+    // The connection is over already; there is nobody to tell.
+  }
+  channel.fail(err)
+}
+
+async function shakeHands(
+  channel: HandshakeChannel,
+  options: TunnelServerOptions,
+): Promise<AcceptedTunnel> {
+  const { cluster, clock } = options
+  const said = await channel.receive(hello)
+  const ours = await makeChallenge(said, {
+    cluster,
+    identity: options.identity,
+    liveProxies: options.liveProxies(),
+    random: options.random,
+    isOwnAddress: (dialled) => options.isOwnAddress(dialled),
+  })
+  channel.send(ours)
+  const proven = checkProofMessage(said, ours, await channel.receive(proof), {
+    cluster,
+    hostCas: options.hostCas(),
+    userCas: options.userCas(),
+    now: clock.now(),
+  })
+  const connId = newId('conn', clock.now(), options.random)
+  await options.authorise(proven.identity, said.purpose, connId, proven.certificate)
+  const limits = { ...TUNNEL_LIMITS, ...options.limits }
+  channel.send({
+    type: 'welcome',
+    connId,
+    keepAlive: { pingIdleMs: limits.pingIdle, deadAfterMs: limits.deadAfter },
+  })
+  const { purpose } = said
+  return channel.become((transport) => {
+    // Its callbacks come later than this turn, when `tunnel` stands.
+    const session = createSession(transport, {
+      side: 'server',
+      clock,
+      budget: options.budget,
+      limits,
+      onOpen: (stream, payload) => options.onOpen(stream, payload, tunnel),
+      onSuspect: (suspect) => options.onSuspect?.(suspect, tunnel),
+      onClose: (err) => options.onClose?.(err, tunnel),
+      onCallbackError: options.onCallbackError,
+    })
+    const tunnel: AcceptedTunnel = { ...proven, purpose, connId, session }
+    return tunnel
+  })
+}

@@ -23,6 +23,11 @@ export interface SessionHandlers {
   onSuspect?: ((suspect: boolean) => void) | undefined
   /** The tunnel is over, called exactly once after every stream was closed. No error: one side closed it in good order. */
   onClose?: ((err?: AppError) => void) | undefined
+  /**
+   * A callback of this process threw: a bug of ours. The stream it belongs to was reset, nothing else was harmed; this is
+   * where it is logged. Default: ignored.
+   */
+  onCallbackError?: ((error: unknown) => void) | undefined
 }
 
 export interface SessionOptions extends SessionHandlers {

@@ -1,18 +1,130 @@
-/** Joining two byte pipes without a Duplex in between. (Surface first; implementation follows.) */
+/**
+ * Joining two byte pipes without a Duplex in between. Credit is passed on: one side is told `consumed` only when the other
+ * took the bytes, so a reader that stops stalls the sender at the far end and nobody holds more than a window.
+ */
 import type { Duplex } from 'node:stream'
+import { isAppError, toAppError } from '../errors.ts'
 import type { Session } from './session.ts'
 import type { TunnelStream } from './stream.ts'
 
 /** Joins two streams of two tunnels: bytes, half-close, reset with its reason and credit all pass through. Starts both. */
-export declare function spliceStreams(a: TunnelStream, b: TunnelStream): void
+export function spliceStreams(a: TunnelStream, b: TunnelStream): void {
+  forward(a, b)
+  forward(b, a)
+  // A side that is over already called onclose before it was set here.
+  if (a.state === 'closed') b.reset()
+  else if (b.state === 'closed') a.reset()
+  a.start()
+  b.start()
+}
+
+function forward(from: TunnelStream, to: TunnelStream): void {
+  let owed = 0
+  from.ondata = (bytes) => {
+    const n = bytes.length
+    if (to.write(bytes) && owed === 0) from.consumed(n)
+    else owed += n
+  }
+  to.ondrain = () => {
+    const n = owed
+    owed = 0
+    if (n > 0) from.consumed(n)
+  }
+  from.onend = () => to.end()
+  from.onclose = (err) => {
+    if (err) to.reset(err.code, err.message)
+  }
+}
+
+/** Pieces from here on are gathered until the end of the turn: TLS hands out 16 KiB at a time, a write call each is dear. */
+const GATHER = 4096
+
 /** Joins a stream and a socket (or any Duplex). Starts the stream. A reset destroys the socket; a socket error resets. */
-export declare function spliceSocket(stream: TunnelStream, socket: Duplex): void
+export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
+  let owed = 0
+  let corked = false
+  const uncork = () => {
+    if (!corked) return
+    corked = false
+    socket.uncork()
+  }
+  const put = (bytes: Buffer): boolean => {
+    if (bytes.length >= GATHER) {
+      if (!corked) {
+        corked = true
+        socket.cork()
+        setImmediate(uncork)
+      }
+      return socket.write(bytes)
+    }
+    const room = socket.write(bytes)
+    uncork()
+    return room
+  }
+  stream.ondata = (bytes) => {
+    const n = bytes.length
+    if (put(bytes) && owed === 0) stream.consumed(n)
+    else owed += n
+  }
+  socket.on('drain', () => {
+    const n = owed
+    owed = 0
+    if (n > 0) stream.consumed(n)
+  })
+  stream.onend = () => {
+    uncork()
+    socket.end()
+  }
+  stream.ondrain = () => socket.resume()
+  stream.onclose = (err) => {
+    if (err) socket.destroy()
+  }
+  socket.on('data', (bytes: Buffer) => {
+    if (!stream.write(bytes) && stream.state === 'open') socket.pause()
+  })
+  socket.on('end', () => stream.end())
+  socket.on('error', (err) => stream.reset('ERR_STREAM_RESET', reasonOfSocket(err)))
+  // Closed without an error and without both ends: the rest cannot be delivered any more.
+  socket.on('close', () => {
+    if (!socket.readableEnded || !socket.writableFinished) stream.reset()
+  })
+  if (stream.state === 'closed' || socket.destroyed) {
+    stream.reset()
+    socket.destroy()
+    return
+  }
+  stream.start()
+}
+
+/** The error's short code (ECONNRESET), which says enough and shows no address of the private network. */
+function reasonOfSocket(err: Error): string | undefined {
+  const code = (err as NodeJS.ErrnoException).code
+  return typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : undefined
+}
+
 /**
  * Answers an offered stream by opening its like on another tunnel: the answer, or the refusal, is passed back, then both
  * are spliced. Resolves when they are; rejects with what the offered stream was refused with.
  */
-export declare function relayStream(
+export async function relayStream(
   offered: TunnelStream,
   to: Session,
   payload: Buffer,
-): Promise<TunnelStream>
+): Promise<TunnelStream> {
+  const gaveUp = new AbortController()
+  offered.onclose = (err) => gaveUp.abort(err)
+  try {
+    const onward = await to.open(payload, gaveUp.signal)
+    if (offered.state === 'closed') {
+      onward.reset()
+      throw gaveUp.signal.reason
+    }
+    offered.accept(onward.payload)
+    spliceStreams(offered, onward)
+    return onward
+  } catch (e) {
+    const err = isAppError(e) ? e : toAppError(e)
+    offered.refuse(err.code, err.message)
+    throw err
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * The handshake's view of a WebSocket: text messages one at a time, under one deadline for all of them. Frames that follow
+ * the last message at once are kept for the transport, within a cap.
+ */
+import type { RawData, WebSocket } from 'ws'
+import type * as z from 'zod'
+import { AppError } from '../core/errors.ts'
+import type { Clock, Timer } from '../core/clock.ts'
+import { LIMITS } from '../core/limits.ts'
+import { decodeMessage, encodeMessage, refused } from '../core/tunnel/handshake-messages.ts'
+import type { HandshakeMessage } from '../core/tunnel/handshake-messages.ts'
+import { isErrorCode, printable } from '../core/tunnel/reset-reason.ts'
+import type { Transport } from '../core/tunnel/transport.ts'
+import { bytesOf, closeReason, closeSocket, webSocketTransport } from './transport-ws.ts'
+
+interface Message {
+  readonly bytes: Buffer
+  readonly binary: boolean
+}
+
+export class HandshakeChannel {
+  readonly #ws: WebSocket
+  readonly #clock: Clock
+  readonly #timer: Timer
+  readonly #queue: Message[] = []
+  #queued = 0
+  #over: AppError | undefined
+  #wake: (() => void) | undefined
+
+  constructor(ws: WebSocket, clock: Clock, timeout: number) {
+    this.#ws = ws
+    this.#clock = clock
+    this.#timer = clock.after(timeout, () =>
+      this.fail(new AppError('ERR_TIMEOUT', 'The handshake took too long')),
+    )
+    ws.on('message', this.#onMessage)
+    ws.on('close', this.#onClose)
+    ws.on('error', this.#onError)
+  }
+
+  readonly #onMessage = (data: RawData, binary: boolean): void => {
+    const bytes = bytesOf(data)
+    this.#queued += bytes.length
+    if (this.#queued > LIMITS.messageMax.value)
+      return this.fail(new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'too early' }))
+    this.#queue.push({ bytes, binary })
+    this.#wake?.()
+  }
+  readonly #onClose = (code: number, reason: Buffer): void =>
+    this.#end(closeReason(code, reason) ?? new AppError('ERR_TUNNEL_CLOSED'))
+  readonly #onError = (cause: Error): void =>
+    this.#end(new AppError('ERR_TUNNEL_CLOSED', undefined, { internal: cause.message, cause }))
+
+  #end(err: AppError): void {
+    this.#over ??= err
+    this.#wake?.()
+  }
+
+  /** Ends the connection and every `receive` with this error; the peer is told its code. */
+  fail(err: AppError): void {
+    if (this.#over) return
+    this.#end(err)
+    closeSocket(this.#ws, err, this.#clock)
+  }
+
+  /** Throws when the connection is over: by the deadline, the peer, or an abort. */
+  check(): void {
+    if (this.#over) throw this.#over
+  }
+
+  send(message: HandshakeMessage): void {
+    this.check()
+    this.#ws.send(encodeMessage(message))
+  }
+
+  /** The next message. A `refused` in its place rejects with what it says. */
+  async receive<S extends z.ZodType>(schema: S): Promise<z.output<S>> {
+    const { bytes, binary } = await this.#next()
+    if (binary)
+      throw new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'a frame before welcome' })
+    if (bytes.length <= LIMITS.handshakeMessage.value && bytes.includes('"refused"')) {
+      const said = decodeMessage(refused, bytes)
+      const code = isErrorCode(said.code) ? said.code : 'ERR_TUNNEL_HANDSHAKE'
+      throw new AppError(code, printable(said.message), { internal: 'refused by the proxy' })
+    }
+    return decodeMessage(schema, bytes)
+  }
+
+  async #next(): Promise<Message> {
+    for (;;) {
+      const message = this.#queue.shift()
+      if (message) {
+        this.#queued -= message.bytes.length
+        return message
+      }
+      this.check()
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      this.#wake = undefined
+    }
+  }
+
+  /**
+   * The handshake is over: the same WebSocket as a transport. `attach` must set the transport's callbacks before it returns;
+   * what arrived meanwhile is delivered then.
+   */
+  become<T>(attach: (transport: Transport) => T): T {
+    this.check()
+    this.#timer.cancel()
+    this.#ws.off('message', this.#onMessage)
+    this.#ws.off('close', this.#onClose)
+    this.#ws.off('error', this.#onError)
+    const transport = webSocketTransport(this.#ws, this.#clock)
+    const attached = attach(transport)
+    for (const { bytes, binary } of this.#queue.splice(0)) {
+      if (binary) transport.ondata?.(bytes)
+      else this.#ws.emit('message', bytes, false)
+    }
+    return attached
+  }
+}
