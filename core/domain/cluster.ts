@@ -18,11 +18,11 @@ export type Discovery = z.output<typeof discovery>
 const ca = z.object({ x509: z.array(z.string()), ssh: z.array(z.string()) })
 const jwk = z.object({
   kty: z.string(),
-  crv: z.string().optional(),
-  x: z.string().optional(),
-  y: z.string().optional(),
-  kid: z.string().optional(),
-  alg: z.string().optional(),
+  crv: z.string().exactOptional(),
+  x: z.string().exactOptional(),
+  y: z.string().exactOptional(),
+  kid: z.string().exactOptional(),
+  alg: z.string().exactOptional(),
 })
 /** `GET /v1/ca`. */
 export const caBundle = z.object({

@@ -1,0 +1,99 @@
+/** Calls to the control plane for a command: as the operator where the profile holds an operator's key, else as its user. */
+import { createPrivateKey } from 'node:crypto'
+import type * as z from 'zod'
+import { keySigner } from '../core/certs/signer.ts'
+import { readCertificate } from '../core/certs/x509-read.ts'
+import { iso } from '../core/clock.ts'
+import { AppError } from '../core/errors.ts'
+import { pageOf } from '../core/api/documents.ts'
+import { parse } from '../core/parse.ts'
+import { apiClient, type ApiClient, type HttpMethod } from '../net/http-client.ts'
+import type { Cli } from './cli.ts'
+import type { StoredProfile } from './connect/profile.ts'
+import type { ProfileOptions } from './host.ts'
+import { openProfile } from './profiles.ts'
+
+export interface Client {
+  readonly profile: StoredProfile
+  readonly api: ApiClient
+  /** The answer, checked against what this version understands. */
+  get<S extends z.ZodType>(schema: S, path: string): Promise<z.output<S>>
+  send<S extends z.ZodType>(
+    schema: S,
+    method: HttpMethod,
+    path: string,
+    body: unknown,
+  ): Promise<z.output<S>>
+  /** Follows the cursors of a list until its end, or until `max` items. */
+  list<S extends z.ZodType>(
+    schema: S,
+    path: string,
+    query?: Readonly<Record<string, string | undefined>>,
+    max?: number,
+  ): Promise<z.output<S>[]>
+}
+
+export function requireCurrent(cli: Cli, profile: StoredProfile): void {
+  if (cli.clock.now() >= profile.expires)
+    throw new AppError(
+      'ERR_UNAUTHENTICATED',
+      `the certificate of ${profile.user} expired at ${iso(profile.expires)}`,
+    )
+}
+
+export function clientOf(cli: Cli, profile: StoredProfile): ApiClient {
+  const common = {
+    baseUrl: profile.api,
+    // An API behind a public certificate works as well as one that only the cluster's CA vouches for.
+    trust: { system: true, ca: profile.hostCas },
+    clock: cli.clock,
+    random: cli.random,
+    proxy: cli.env.httpsProxy,
+  }
+  if (profile.operatorKey !== undefined)
+    return apiClient({ ...common, bearer: profile.operatorKey })
+  requireCurrent(cli, profile)
+  const identity = {
+    certificate: readCertificate(profile.certificatePem),
+    signer: keySigner(createPrivateKey(profile.keyPem)),
+  }
+  return apiClient({ ...common, cluster: profile.cluster, identity: () => identity })
+}
+
+/** Opens the profile, runs `work`, and lets go of the connection whatever happened. */
+export async function withClient<T>(
+  cli: Cli,
+  options: ProfileOptions,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const profile = await openProfile(cli, options)
+  const api = clientOf(cli, profile)
+  const from = { code: 'ERR_INTERNAL' } as const
+  const client: Client = {
+    profile,
+    api,
+    get: async (schema, path) => parse(schema, await api.request('GET', path), from),
+    send: async (schema, method, path, body) =>
+      parse(schema, await api.request(method, path, body), from),
+    async list(schema, path, query = {}, max = Infinity) {
+      const items: z.output<typeof schema>[] = []
+      let cursor: string | undefined
+      do {
+        const params = new URLSearchParams()
+        for (const [key, value] of Object.entries({ ...query, cursor }))
+          if (value !== undefined) params.set(key, value)
+        const text = params.toString()
+        const answer = await api.request('GET', text === '' ? path : `${path}?${text}`)
+        const page = parse(pageOf(schema), answer, from)
+        items.push(...page.items)
+        cursor = page.cursor
+      } while (cursor !== undefined && items.length < max)
+      return items.slice(0, max)
+    },
+  }
+  try {
+    return await work(client)
+  } finally {
+    api.close()
+  }
+}

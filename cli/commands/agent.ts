@@ -1,0 +1,46 @@
+/** `postern agent …`: the part that runs on the machines. */
+import type { Command } from '@commander-js/extra-typings'
+import { examples, JSON_FLAG, type Host } from '../host.ts'
+
+export function agentCommands(program: Command, host: Host): void {
+  const { cli } = host
+  const agent = program.command('agent').description('the agent: run it, configure it, look at it')
+
+  agent
+    .command('start')
+    .description('run the agent of this machine until it is told to stop')
+    .addHelpText('before', examples('postern agent start -c /etc/postern.yaml'))
+    .option('-c, --config <file>', 'configuration file', '/etc/postern.yaml')
+    .action(async (options) => (await import('./agent-start.ts')).agentStart(cli, options))
+
+  agent
+    .command('configure')
+    .description('print a configuration file for the options given')
+    .addHelpText(
+      'before',
+      examples(
+        'postern agent configure --proxy-server access.example.com:443 --ca-pin sha256:… \\',
+        '    --auth-token /etc/postern/token --type node > /etc/postern.yaml',
+        'postern agent configure … --app grafana=http://localhost:3000',
+      ),
+    )
+    .requiredOption('--proxy-server <host:port>', 'address of the cluster')
+    .option('--auth-token <secret-or-file>', 'join token, or the absolute path of a file with it')
+    .option('--ca-pin <pin...>', 'pin of the cluster’s CA, as tokens add prints it')
+    .option('--type <roles>', 'services to run: node, app', 'node')
+    .option('--nodename <name>', 'name of this machine in the cluster (default: its host name)')
+    .option('--data-dir <dir>', 'where identities are kept (default: /var/lib/postern)')
+    .option('--labels <pairs>', 'labels of the node, as env=prod,team=sre')
+    .option('--app <name=uri...>', 'an app to serve, as grafana=http://localhost:3000')
+    .action(async (options) => (await import('./agent-configure.ts')).agentConfigure(cli, options))
+
+  agent
+    .command('status')
+    .description('what the agent of a configuration file has: its id, services, certificates')
+    .addHelpText('before', examples('postern agent status -c /etc/postern.yaml'))
+    .option('-c, --config <file>', 'configuration file', '/etc/postern.yaml')
+    .option(...JSON_FLAG)
+    .action(async (options) =>
+      host.exit(await (await import('./agent-status.ts')).agentStatus(cli, options)),
+    )
+}

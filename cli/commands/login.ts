@@ -1,0 +1,152 @@
+/** `postern login`: a password for certificates. The key is made here and never leaves this machine. */
+import path from 'node:path'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { userInfo } from 'node:os'
+import { userCertificates } from '../../core/api/login.ts'
+import { generateKey, spki } from '../../core/certs/signer.ts'
+import { fromSeconds, iso } from '../../core/clock.ts'
+import { caBundle, discovery } from '../../core/domain/cluster.ts'
+import { AppError } from '../../core/errors.ts'
+import { parse } from '../../core/parse.ts'
+import { apiClient, type ApiClient } from '../../net/http-client.ts'
+import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
+import type { Cli } from '../cli.ts'
+import { loadProfile, saveProfile, type StoredProfile } from '../connect/profile.ts'
+import { readPassword } from '../input.ts'
+import { currentFile, profileDir } from '../profiles.ts'
+import { knownHosts, sshConfigFile } from '../ssh-config.ts'
+import { usage } from '../ui/report.ts'
+
+export interface LoginOptions {
+  readonly proxy?: string | undefined
+  readonly user?: string | undefined
+  readonly caPin?: string[] | undefined
+  readonly passwordFile?: string | undefined
+  readonly ttl?: string | undefined
+  readonly profile?: string | undefined
+}
+
+interface Target {
+  readonly origin: string
+  readonly pins: readonly string[]
+  readonly trust: Trust
+}
+
+function originOf(text: string): string {
+  const url = /^https:\/\//.test(text) ? text : `https://${text}`
+  if (!URL.canParse(url) || new URL(url).pathname !== '/')
+    throw usage('--proxy: use host:port, as access.example.com:443')
+  return new URL(url).origin
+}
+
+/** Where to sign in, and whom TLS believes: pins given now, else what the profile knows, else the system's roots. */
+async function targetOf(
+  cli: Cli,
+  options: LoginOptions,
+  known: StoredProfile | undefined,
+): Promise<Target> {
+  const asked = options.proxy === undefined ? undefined : originOf(options.proxy)
+  const origin = asked ?? known?.api
+  if (origin === undefined) throw usage('login: no cluster is known yet', 'give --proxy host:port')
+  if (options.caPin) {
+    const pins = options.caPin
+    const { ca } = await fetchPinnedCa({ url: origin, pins, proxy: cli.env.httpsProxy })
+    return { origin, pins, trust: { system: false, ca } }
+  }
+  if (known) return { origin, pins: known.caPins, trust: { system: true, ca: known.hostCas } }
+  return { origin, pins: [], trust: systemTrust }
+}
+
+function userOf(cli: Cli, options: LoginOptions, known: StoredProfile | undefined): string {
+  const name = options.user ?? known?.user
+  if (name !== undefined) return name
+  try {
+    return userInfo().username
+  } catch {
+    if (cli.env.user !== undefined) return cli.env.user
+    throw usage('login: who are you?', 'give --user NAME')
+  }
+}
+
+export async function login(cli: Cli, options: LoginOptions): Promise<void> {
+  const chosen = await profileDir(cli, options)
+  // Another cluster than the profile's: a profile of its own, and nothing of the old one is believed.
+  const stored = chosen === undefined ? undefined : await loadProfile(chosen).catch(() => undefined)
+  const sameCluster =
+    stored && (options.proxy === undefined || isOf(stored, originOf(options.proxy)))
+  const known = sameCluster ? stored : undefined
+  const user = userOf(cli, options, known)
+  const target = await targetOf(cli, options, known)
+  const client = (baseUrl: string): ApiClient =>
+    apiClient({
+      baseUrl,
+      trust: target.trust,
+      clock: cli.clock,
+      random: cli.random,
+      proxy: cli.env.httpsProxy,
+    })
+  const first = client(target.origin)
+  const found = parse(discovery, await first.request('GET', '/.well-known/postern'), {
+    code: 'ERR_INTERNAL',
+  })
+  const api = found.api === target.origin ? first : client(found.api)
+  try {
+    const cas = parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
+    const password = await readPassword(cli, {
+      file: options.passwordFile,
+      ask: `Password of ${user} at ${found.cluster}`,
+    })
+    const key = generateKey()
+    const answer = parse(
+      userCertificates,
+      await api.request('POST', '/v1/login/password', {
+        user,
+        password,
+        public_key: spki(key.publicKey).toString('base64url'),
+        ttl: options.ttl,
+      }),
+      { code: 'ERR_INTERNAL' },
+    )
+    const dir =
+      options.profile !== undefined && chosen !== undefined
+        ? chosen
+        : path.join(cli.home, answer.cluster)
+    await saveProfile(dir, {
+      cluster: answer.cluster,
+      api: found.api,
+      proxies: answer.proxies,
+      user: answer.user,
+      caPins: target.pins,
+      expires: fromSeconds(answer.expires),
+      hostCas: cas.host.x509,
+      keyPem: key.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      certificatePem: answer.x509,
+      sshCertificate: answer.ssh,
+      knownHosts: knownHosts(answer.cluster, cas.host.ssh),
+      sshConfig: sshConfigFile({ cluster: answer.cluster, profileDir: dir, self: cli.self }),
+      policyKeys: cas.policy,
+    })
+    if (options.profile === undefined) await setCurrent(cli, answer.cluster)
+    cli.out(`signed in to ${answer.cluster} as ${answer.user}`)
+    cli.out(`roles    ${answer.roles.join(', ')}`)
+    cli.out(`logins   ${answer.logins.join(', ') || '(none)'}`)
+    cli.out(`expires  ${iso(fromSeconds(answer.expires))}`)
+    cli.note(`postern ls shows what there is; profile ${dir}`)
+  } finally {
+    api.close()
+    first.close()
+  }
+}
+
+const isOf = (profile: StoredProfile, origin: string): boolean =>
+  profile.api === origin || profile.proxies.some((proxy) => originOf(proxy) === origin)
+
+async function setCurrent(cli: Cli, cluster: string): Promise<void> {
+  await mkdir(cli.home, { recursive: true, mode: 0o700 })
+  const file = currentFile(cli)
+  const temporary = `${file}.${cli.random.bytes(6).toString('hex')}`
+  await writeFile(temporary, `${cluster}\n`, { mode: 0o600 })
+  await rename(temporary, file).catch((cause: unknown) => {
+    throw new AppError('ERR_INTERNAL', `${file} cannot be written`, { cause })
+  })
+}

@@ -1,0 +1,21 @@
+/** `postern up`: the whole system on one machine. */
+import type { Command } from '@commander-js/extra-typings'
+import { examples, type Host } from '../host.ts'
+
+export function upCommand(program: Command, { cli }: Host): void {
+  program
+    .command('up')
+    .description('the whole system on one machine; prints what to try next')
+    .addHelpText(
+      'before',
+      examples(
+        'postern up',
+        'postern up --listen 0.0.0.0:3080',
+        'postern up --data-dir /srv/postern --no-agent',
+      ),
+    )
+    .option('--data-dir <dir>', 'where everything is kept', './postern-data')
+    .option('--listen <host:port>', 'address for the API and the proxy', '127.0.0.1:3080')
+    .option('--no-agent', 'do not make this machine a node')
+    .action(async (options) => (await import('../up/run.ts')).up(cli, options))
+}

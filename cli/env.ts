@@ -1,0 +1,27 @@
+/** The environment variables that the command reads, all of them here. */
+export interface Env {
+  /** A profile's directory, or its name under ~/.postern. */
+  readonly profile: string | undefined
+  readonly home: string | undefined
+  /** Name of the login, as a last resort where the system does not tell. */
+  readonly user: string | undefined
+  /** A forward proxy for outgoing connections. */
+  readonly httpsProxy: string | undefined
+  readonly noColor: boolean
+  /** Prints the stack of what went wrong. */
+  readonly debug: boolean
+}
+
+const text = (value: string | undefined): string | undefined => (value === '' ? undefined : value)
+
+export function readEnv(env: Readonly<Record<string, string | undefined>> = process.env): Env {
+  return {
+    profile: text(env['POSTERN_PROFILE']),
+    home: text(env['HOME']),
+    user: text(env['USER']),
+    httpsProxy: text(env['HTTPS_PROXY']) ?? text(env['https_proxy']),
+    // https://no-color.org: any value but the empty one.
+    noColor: text(env['NO_COLOR']) !== undefined || env['TERM'] === 'dumb',
+    debug: text(env['POSTERN_DEBUG']) !== undefined,
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Entry of the `postern` command. `proxy ssh` is started by every single ssh connection, so it takes a short way that loads
+ * neither the option parser nor any other command.
+ */
+import { processCli } from './cli.ts'
+import { report } from './ui/report.ts'
+
+async function run(args: readonly string[]): Promise<number> {
+  const cli = processCli()
+  // A reader that went away (`postern ls | head -1`) is no failure of ours.
+  process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+    if (e.code === 'EPIPE') process.exit(0)
+    throw e
+  })
+  try {
+    if (
+      args[0] === 'proxy' &&
+      args[1] === 'ssh' &&
+      !args.includes('--help') &&
+      !args.includes('-h')
+    ) {
+      const { proxySsh } = await import('./commands/proxy-ssh.ts')
+      return await proxySsh(cli, args.slice(2))
+    }
+    const { runProgram } = await import('./program.ts')
+    return await runProgram(cli, args)
+  } catch (e) {
+    return report(cli, e)
+  }
+}
+
+process.exitCode = await run(process.argv.slice(2))

@@ -1,0 +1,18 @@
+/** Times as people read them: how long ago, how long still. */
+import type { Instant } from '../../core/clock.ts'
+import { formatDuration } from '../../core/duration.ts'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** Two units at most say enough: 3d4h, 12h30m, 40s. */
+export function coarse(ms: number): string {
+  const unit = ms >= 24 * HOUR ? HOUR : ms >= HOUR ? MINUTE : ms >= 10 * MINUTE ? MINUTE : SECOND
+  return formatDuration(Math.floor(ms / unit) * unit)
+}
+
+export const ago = (at: number, now: Instant): string =>
+  now - at < SECOND ? 'just now' : `${coarse(now - at)} ago`
+export const inTime = (at: number, now: Instant): string =>
+  at <= now ? 'expired' : `in ${coarse(at - now)}`

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs the real peers that the tests talk to, where apt is there and this is root. Says what is missing otherwise.
+set -eu
+
+# program:Debian package
+PEERS='ssh:openssh-client sshd:openssh-server rsync:rsync nginx:nginx psql:postgresql-client openssl:openssl curl:curl
+script:bsdutils expect:expect tmux:tmux'
+
+missing=''
+packages=''
+for peer in $PEERS; do
+  program=${peer%%:*}
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 && continue
+  missing="$missing $program"
+  packages="$packages ${peer#*:}"
+done
+[ -n "$missing" ] || { echo 'every peer is there'; exit 0; }
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  echo "missing:$missing" >&2
+  echo "install the Debian packages:$packages" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# Their services are for the tests to start, not for this machine to run.
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+# shellcheck disable=SC2086 -- one word for each package
+apt-get install -q -y --no-install-recommends $packages

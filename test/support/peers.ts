@@ -1,0 +1,47 @@
+/**
+ * The real programs that tests talk to. One that is not installed skips its tests with a line that says so; with CI set it is
+ * a failure, because a suite that skips what it promises proves nothing. `npm run test:setup` installs them.
+ */
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+export type PeerName =
+  | 'ssh'
+  | 'sshd'
+  | 'scp'
+  | 'sftp'
+  | 'ssh-keygen'
+  | 'ssh-agent'
+  | 'rsync'
+  | 'nginx'
+  | 'psql'
+  | 'openssl'
+  | 'curl'
+  | 'script'
+  | 'expect'
+  | 'tmux'
+
+/** Daemons live outside the PATH of ordinary users. */
+const PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+
+/** Absolute path of a program, or undefined. */
+export function findPeer(name: PeerName): string | undefined {
+  return PLACES.map((dir) => join(dir, name)).find((file) => existsSync(file))
+}
+
+/** Absolute path of a program; throws when it is not there. */
+export function peer(name: PeerName): string {
+  const found = findPeer(name)
+  if (found === undefined) throw new Error(`${name} is not installed; npm run test:setup`)
+  return found
+}
+
+/** For `describe.skipIf(missing('ssh'))`: true, with one loud line, when a program is not there. */
+export function missing(...names: readonly PeerName[]): boolean {
+  const absent = names.filter((name) => findPeer(name) === undefined)
+  if (absent.length === 0) return false
+  const line = `SKIPPED: ${absent.join(', ')} not installed (npm run test:setup)`
+  if (process.env['CI'] !== undefined) throw new Error(line)
+  process.stderr.write(`${line}\n`)
+  return true
+}
