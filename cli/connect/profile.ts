@@ -12,11 +12,16 @@
  *   policy-keys.json public keys that sign routes
  *   operator.key     optional API key, 0600
  *   routes/          cached routes, 0600
- *
- * (Surface first; implementation follows.)
  */
+import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { generateKey, keySigner, type Signer } from '../../core/certs/signer.ts'
+import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
+import { instant, type Instant } from '../../core/clock.ts'
 import type { JsonWebKeyLike } from '../../core/domain/policy.ts'
-import type { Instant } from '../../core/clock.ts'
+import { AppError } from '../../core/errors.ts'
+import { checkPrivate, makePrivate, readText, replaceFile, syncDirectory } from './profile-files.ts'
 
 export interface Profile {
   readonly cluster: string
@@ -46,10 +51,157 @@ export interface StoredProfile extends Profile {
   readonly dir: string
 }
 
+const FILES = {
+  hostCas: 'ca.pem',
+  keyPem: 'key.pem',
+  certificatePem: 'user-x509.pem',
+  sshCertificate: 'key.pem-cert.pub',
+  knownHosts: 'known_hosts',
+  sshConfig: 'ssh_config',
+  policyKeys: 'policy-keys.json',
+} as const
+const MANIFEST = 'profile.json'
+const OPERATOR_KEY = 'operator.key'
+export const ROUTES = 'routes'
+
+const incomplete = (dir: string, what: string, cause?: unknown): AppError =>
+  new AppError(
+    'ERR_PROFILE_MISSING',
+    `the profile in ${dir} is not whole (${what}); log in again`,
+    {
+      cause,
+    },
+  )
+
+interface Manifest {
+  readonly cluster: string
+  readonly api: string
+  readonly proxies: readonly string[]
+  readonly user: string
+  readonly caPins: readonly string[]
+  readonly expires: Instant
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
+
+/** By hand and not with a schema: this runs at the start of every ssh. */
+function readManifest(dir: string, text: string): Manifest {
+  let raw: unknown
+  try {
+    raw = JSON.parse(text)
+  } catch (cause) {
+    throw incomplete(dir, MANIFEST, cause)
+  }
+  const m = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>
+  const { v, cluster, api, proxies, user, ca_pins: caPins, expires } = m
+  const whole =
+    v === 1 && isText(cluster) && isText(api) && isTexts(proxies) && isText(user) && isTexts(caPins)
+  if (!whole || proxies.length === 0 || typeof expires !== 'number') throw incomplete(dir, MANIFEST)
+  return { cluster, api, proxies, user, caPins, expires: instant(expires) }
+}
+
+const splitPem = (text: string): string[] =>
+  text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----\n?/g) ?? []
+
 /**
  * Throws ERR_PROFILE_MISSING when there is none or it is not whole, ERR_DATA_DIR_UNSAFE when others could have written or
  * read it. An expired profile is returned: the caller knows what to say.
  */
-export declare function loadProfile(dir: string): Promise<StoredProfile>
+export async function loadProfile(dir: string): Promise<StoredProfile> {
+  await checkPrivate(dir)
+  const need = async (name: string): Promise<string> => {
+    const text = await readText(join(dir, name))
+    if (text === undefined) throw incomplete(dir, name)
+    return text
+  }
+  const [manifest, hostCas, keyPem, certificatePem, sshCertificate, knownHosts, sshConfig, keys] =
+    await Promise.all([
+      need(MANIFEST),
+      need(FILES.hostCas),
+      need(FILES.keyPem),
+      need(FILES.certificatePem),
+      need(FILES.sshCertificate),
+      need(FILES.knownHosts),
+      need(FILES.sshConfig),
+      need(FILES.policyKeys),
+    ])
+  const operatorKey = (await readText(join(dir, OPERATOR_KEY)))?.trim()
+  const profile: StoredProfile = {
+    ...readManifest(dir, manifest),
+    dir,
+    hostCas: splitPem(hostCas),
+    keyPem,
+    certificatePem,
+    sshCertificate: sshCertificate.trim(),
+    knownHosts,
+    sshConfig,
+    policyKeys: readPolicyKeys(dir, keys),
+    ...(operatorKey === undefined ? {} : { operatorKey }),
+  }
+  credentialOf(profile)
+  return profile
+}
+
+function readPolicyKeys(dir: string, text: string): JsonWebKeyLike[] {
+  try {
+    const keys: unknown = JSON.parse(text)
+    if (Array.isArray(keys)) return keys as JsonWebKeyLike[]
+  } catch (cause) {
+    throw incomplete(dir, FILES.policyKeys, cause)
+  }
+  throw incomplete(dir, FILES.policyKeys)
+}
+
 /** Replaces each file atomically, profile.json last. Makes the directory. Keeps operator.key when none is given. */
-export declare function saveProfile(dir: string, profile: Profile): Promise<StoredProfile>
+export async function saveProfile(dir: string, profile: Profile): Promise<StoredProfile> {
+  await makePrivate(dir)
+  const manifest = {
+    v: 1,
+    cluster: profile.cluster,
+    api: profile.api,
+    proxies: profile.proxies,
+    user: profile.user,
+    ca_pins: profile.caPins,
+    expires: profile.expires,
+  }
+  await replaceFile(dir, FILES.hostCas, profile.hostCas.join(''))
+  await replaceFile(dir, FILES.policyKeys, JSON.stringify(profile.policyKeys))
+  await replaceFile(dir, FILES.knownHosts, profile.knownHosts)
+  await replaceFile(dir, FILES.sshConfig, profile.sshConfig)
+  await replaceFile(dir, FILES.keyPem, profile.keyPem)
+  await replaceFile(dir, FILES.certificatePem, profile.certificatePem)
+  await replaceFile(dir, FILES.sshCertificate, `${profile.sshCertificate.trim()}\n`)
+  if (profile.operatorKey !== undefined)
+    await replaceFile(dir, OPERATOR_KEY, `${profile.operatorKey}\n`)
+  // Routes were found for whoever was logged in here before.
+  await rm(join(dir, ROUTES), { recursive: true, force: true })
+  await replaceFile(dir, MANIFEST, `${JSON.stringify(manifest, undefined, 2)}\n`)
+  await syncDirectory(dir)
+  return { ...profile, dir }
+}
+
+export interface Credential {
+  readonly certificate: Certificate
+  readonly signer: Signer
+}
+
+/** Throws ERR_PROFILE_MISSING when key and certificate do not belong together, as after a crash between two files. */
+export function credentialOf(profile: StoredProfile): Credential {
+  let made: Credential
+  try {
+    const key = createPrivateKey(profile.keyPem)
+    made = { certificate: readCertificate(profile.certificatePem), signer: keySigner(key) }
+  } catch (cause) {
+    throw incomplete(profile.dir, 'key or certificate cannot be read', cause)
+  }
+  if (!made.certificate.publicKey.equals(made.signer.publicKey))
+    throw incomplete(profile.dir, 'key and certificate differ')
+  return made
+}
+
+/** A new user key in the PEM form that both OpenSSH and Node read. */
+export function newUserKey(): { readonly keyPem: string; readonly publicKey: KeyObject } {
+  const { privateKey, publicKey } = generateKey('ES256')
+  return { keyPem: privateKey.export({ type: 'sec1', format: 'pem' }).toString(), publicKey }
+}
