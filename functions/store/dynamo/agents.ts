@@ -1,0 +1,93 @@
+/** Agents in the table. See agent-store.ts for what each method promises. */
+import type { ServiceIdentity } from '../../../core/domain/agent.ts'
+import type { AgentStore, Renewal, RenewalOutcome } from '../agent-store.ts'
+import type { LockStore } from '../lock-store.ts'
+import { keys } from '../table.ts'
+import {
+  agentFromItem,
+  claimKey,
+  holdersFromItem,
+  identityFromItem,
+  identityItem,
+  identityUnchanged,
+} from './agent-items.ts'
+import { announce, removeAgent } from './announce.ts'
+import { listPage, type ListDeps } from './list.ts'
+
+type AgentDeps = ListDeps & { readonly locks: Pick<LockStore, 'on'> }
+
+/** Protocols.md 2: what the stored identity says about a renewal. */
+function judge(stored: ServiceIdentity, r: Renewal): 'next' | 'again' | 'copied' {
+  if (stored.generation === r.generation && stored.current === r.current) return 'next'
+  const lost =
+    stored.generation === r.generation + 1 &&
+    stored.previous === r.current &&
+    stored.current === r.next
+  return lost ? 'again' : 'copied'
+}
+
+async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
+  const { table, locks } = deps
+  if ((await locks.on({ kind: 'agent', agent: r.agentId }, r.now)).length > 0)
+    return { kind: 'locked' }
+  const item = await table.get(keys.identity(r.agentId, r.service))
+  if (!item) return { kind: 'unknown' }
+  const stored = identityFromItem(item)
+  const verdict = judge(stored, r)
+  if (verdict !== 'next') return { kind: verdict, identity: stored }
+  const next: ServiceIdentity = {
+    agentId: r.agentId,
+    service: r.service,
+    generation: r.generation + 1,
+    current: r.next,
+    previous: r.current,
+    issued: r.now,
+    expires: r.certificateExpires,
+  }
+  const key = claimKey(r.next, r.agentId, r.service, {
+    now: r.now,
+    expires: r.certificateExpires,
+  })
+  const failed = await table.transact([
+    { put: identityItem(next), when: identityUnchanged(stored) },
+    key,
+  ])
+  if (!failed) return { kind: 'renewed', identity: identityFromItem(identityItem(next)) }
+  const [raced] = failed
+  if (!raced?.failed) return { kind: 'key enrolled' }
+  // Another renewal came first: with the same two keys it was ours, sent twice.
+  if (!raced.old) return { kind: 'unknown' }
+  const winner = identityFromItem(raced.old)
+  return { kind: judge(winner, r) === 'again' ? 'again' : 'copied', identity: winner }
+}
+
+export function createAgentStore(deps: AgentDeps): AgentStore {
+  const { table } = deps
+  const partition = (id: Parameters<AgentStore['get']>[0]) => keys.agent(id).pk
+
+  return {
+    async get(id) {
+      const item = await table.get(keys.agent(id))
+      return item && agentFromItem(item)
+    },
+    async identities(id) {
+      const items = await table.queryAll({ partition: partition(id), prefix: 'SVC#' })
+      return items.map(identityFromItem)
+    },
+    list: (page) =>
+      listPage(deps, { list: 'agent', page, decode: agentFromItem, keep: () => true }),
+    async holders(kind, name) {
+      const item = await table.get(keys.name(kind, name))
+      return item ? holdersFromItem(item) : []
+    },
+    renew: (renewal) => renew(deps, renewal),
+    announce: (id, service, resources) => announce(table, id, service, resources),
+    async remove(id) {
+      const items = await table.queryAll({ partition: partition(id) })
+      const agentItem = items.find((item) => item['entity'] === 'agent')
+      if (!agentItem) return false
+      await removeAgent(table, agentFromItem(agentItem), items)
+      return true
+    },
+  }
+}

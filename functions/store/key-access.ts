@@ -1,0 +1,93 @@
+/**
+ * Which keys each function may touch: `dynamodb:LeadingKeys` of its IAM policy is made from these lists, so that a bug in one
+ * verb is worth only that verb (protocols.md 10). A prefix that ends in `#` is matched as `prefix*`, any other exactly.
+ */
+export interface KeyAccess {
+  readonly read: readonly string[]
+  readonly write: readonly string[]
+}
+
+const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
+const POLICY_SOURCES = ['ROLE#', 'USER#', 'LOCK#'] as const
+const REQUESTS = ['IDEM#', 'ONCE#'] as const
+
+export const KEY_ACCESS = {
+  /** Resources, tokens, roles, users, locks, events. Signs nothing. */
+  api: {
+    read: [
+      'CLUSTER',
+      'TOKEN#',
+      'SECRET#',
+      'AGENT#',
+      'KEY#',
+      'NAME#',
+      'TUNNEL#',
+      'LEASE',
+      'POLICY#version',
+      'LOCKED#',
+      'APIKEY#',
+      'KEYID#',
+      'LIST#',
+      ...POLICY_SOURCES,
+      ...EVENTS,
+      ...REQUESTS,
+    ],
+    write: [
+      'TOKEN#',
+      'SECRET#',
+      'AGENT#',
+      'KEY#',
+      'NAME#',
+      'TUNNEL#',
+      'PASSWORD#',
+      'POLICY#version',
+      'LOCKED#',
+      'APIKEY#',
+      'KEYID#',
+      ...POLICY_SOURCES,
+      ...EVENTS,
+      ...REQUESTS,
+    ],
+  },
+  /** Join and renewal: makes agents, counts tokens, may lock a copied identity. */
+  join: {
+    read: ['CLUSTER', 'TOKEN#', 'SECRET#', 'USE#', 'AGENT#', 'KEY#', 'NAME#', 'LOCKED#', 'LOCK#'],
+    write: [
+      'TOKEN#',
+      'USE#',
+      'AGENT#',
+      'KEY#',
+      'NAME#',
+      'LOCKED#',
+      'LOCK#',
+      'POLICY#version',
+      'ONCE#',
+      ...EVENTS,
+    ],
+  },
+  /** Sign-in: the only one that reads password hashes. */
+  login: {
+    read: ['CLUSTER', 'USER#', 'ROLE#', 'PASSWORD#', 'LOCKED#', 'ONCE#'],
+    write: ['ONCE#', ...EVENTS],
+  },
+  /** Signs the policy, its freshness, and routes. */
+  policy: {
+    read: [
+      'CLUSTER',
+      'POLICY#version',
+      'POLICY#signed',
+      'POLICY#freshness',
+      'POLICYDOC#',
+      'AGENT#',
+      'NAME#',
+      'TUNNEL#',
+      'LEASE',
+      'LOCKED#',
+      ...POLICY_SOURCES,
+    ],
+    write: ['POLICY#signed', 'POLICY#freshness', 'POLICYDOC#', ...EVENTS],
+  },
+  /** Its lease, the tunnels it holds, the policy version. */
+  proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version'], write: ['LEASE', 'TUNNEL#'] },
+} as const satisfies Record<string, KeyAccess>
+export type Verb = keyof typeof KEY_ACCESS
