@@ -51,7 +51,6 @@ export class SshReader {
       if (cause instanceof AppError) throw cause
       throw malformed('text is not UTF-8', cause)
     }
-    // eslint-disable-next-line no-control-regex -- control characters are what it keeps out
     if (/[\u0000-\u001f\u007f]/.test(text)) throw malformed('control character in a text')
     return text
   }

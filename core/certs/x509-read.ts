@@ -2,14 +2,14 @@
  * Reads the X.509 certificates that we sign, and no others: version 3, P-256 or Ed25519, strict DER, each extension once, no
  * unknown critical one. All facts come from the very bytes that the signature covers; whether it holds is x509-verify.ts's matter.
  */
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import type { Instant } from '../clock.ts'
 import { isAppError } from '../errors.ts'
 import type { Thumbprint } from '../ids.ts'
 import { LIMITS } from '../limits.ts'
 import { DerReader, readBitString, readOid, readTime, readUnsigned, TAG } from './der.ts'
 import { OID } from './oids.ts'
-import { keyAlgorithm, spki, thumbprint, type KeyAlgorithm } from './signer.ts'
+import { keyAlgorithm, publicKeyOf, thumbprint, type KeyAlgorithm } from './signer.ts'
 import {
   broken,
   readAltNames,
@@ -108,20 +108,13 @@ function commonNameOf(name: Buffer): string {
       const kind = readOid(pair.expect(TAG.oid).content)
       const value = pair.next()
       pair.end()
-      if (kind !== OID.commonName) continue
       if (value.tag !== TAG.utf8String && value.tag !== TAG.printableString)
         throw broken('kind of text in a name')
-      found = utf8.decode(value.content)
+      const text = utf8.decode(value.content)
+      if (kind === OID.commonName) found = text
     }
   }
   return found
-}
-
-function readKey(info: Buffer): KeyObject {
-  const key = createPublicKey({ key: info, format: 'der', type: 'spki' })
-  keyAlgorithm(key)
-  if (!spki(key).equals(info)) throw broken('public key is not canonical')
-  return key
 }
 
 function read(raw: Buffer): Certificate {
@@ -147,7 +140,7 @@ function read(raw: Buffer): Certificate {
   const notAfter = readTime(validity.next())
   validity.end()
   const subject = body.expect(TAG.sequence).raw
-  const publicKey = readKey(body.expect(TAG.sequence).raw)
+  const publicKey = publicKeyOf(body.expect(TAG.sequence).raw)
   const extensions = readExtensions(body)
   body.end()
 

@@ -93,7 +93,6 @@ function keyIdentifier(key: KeyObject): Buffer {
 }
 
 function commonName(name: string): Buffer {
-  // eslint-disable-next-line no-control-regex -- control characters are what it keeps out
   if (name === '' || /[\u0000-\u001f\u007f]/.test(name)) throw refuse('subject: not a name')
   return [...name].length > 64
     ? sequence()

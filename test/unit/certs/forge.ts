@@ -23,17 +23,17 @@ export const ext = (id: string, value: Buffer, critical = false): Buffer =>
 export const uri = (text: string): Buffer => contextualPrimitive(6, Buffer.from(text, 'latin1'))
 export const GOOD_URI = agentUri(CLUSTER, AGENT_ID, 'ssh')
 
-const EXTENSIONS = {
+const EXTENSIONS: Record<'constraints' | 'keyUsage' | 'eku' | 'san' | 'more', Buffer> = {
   constraints: ext(OID.basicConstraints, sequence(), true),
   keyUsage: ext(OID.keyUsage, bitString(Buffer.of(KEY_USAGE.digitalSignature), 7), true),
   eku: ext(OID.extendedKeyUsage, sequence(oid(OID.clientAuth))),
   san: ext(OID.subjectAltName, sequence(uri(GOOD_URI))),
   more: Buffer.alloc(0),
 }
-export type Part = keyof typeof EXTENSIONS
-
 const ES256 = sequence(oid(OID.ecdsaWithSha256))
-const PARTS = {
+type Part =
+  'version' | 'serial' | 'algorithm' | 'validity' | 'subject' | 'key' | 'tail' | 'outerAlgorithm'
+const PARTS: Record<Part, Buffer> = {
   version: contextual(0, integer(Buffer.of(2))),
   serial: integer(Buffer.of(9)),
   algorithm: ES256,

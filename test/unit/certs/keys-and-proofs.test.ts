@@ -88,6 +88,17 @@ describe.each(KINDS)('a key with %s', (kind) => {
   })
 })
 
+test('a token has one text: bits that no byte takes are refused', async () => {
+  const { privateKey, publicKey } = generateKey()
+  const token = await jwsSign(keySigner(privateKey), {}, {})
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const other = token.slice(0, -1) + alphabet.charAt(alphabet.indexOf(token.slice(-1)) + 1)
+  expect(Buffer.from(other, 'base64url').equals(Buffer.from(token, 'base64url'))).toBe(true)
+  const options = { keys: [publicKey], algorithms: KINDS, maxBytes: 1000 }
+  await jwsVerify(token, options)
+  expect((await failure(() => jwsVerify(other, options)))?.reason).toBe('JWS: not canonical')
+})
+
 test('an algorithm of another kind of key is never tried', async () => {
   const ec = generateKey('ES256')
   const token = await jwsSign(keySigner(ec.privateKey), {}, {})

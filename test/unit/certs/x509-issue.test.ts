@@ -5,7 +5,7 @@ import { instant, plus } from '../../../core/clock.ts'
 import { octetString } from '../../../core/certs/der.ts'
 import { userExtension } from '../../../core/certs/identity.ts'
 import { OID } from '../../../core/certs/oids.ts'
-import { generateKey } from '../../../core/certs/signer.ts'
+import { generateKey, spki, thumbprint } from '../../../core/certs/signer.ts'
 import {
   createCaCertificate,
   issueCertificate,
@@ -31,8 +31,7 @@ const request = (change: Partial<CertificateRequest> = {}): CertificateRequest =
   ...change,
 })
 
-const compressed = (): KeyObject => {
-  const { publicKey } = generateKey()
+const compressed = (publicKey: KeyObject): KeyObject => {
   const point = publicKey.export({ type: 'spki', format: 'der' }).subarray(26)
   const x = point.subarray(1, 33)
   const sign = 2 + ((point.at(-1) ?? 0) & 1)
@@ -51,8 +50,6 @@ describe('the CA refuses to sign', () => {
     ['a private key', { publicKey: generateKey().privateKey }],
     ['an RSA key', { publicKey: generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey }],
     ['a P-384 key', { publicKey: generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey }],
-    // One key with two encodings would have two thumbprints, and could enrol twice.
-    ['a key with a compressed point', { publicKey: compressed() }],
     ['an end before the beginning', { notAfter: plus(NOW, -1) }],
     ['a beginning that is no time', { notBefore: instant(NaN) }],
     ['no usage', { usage: [] }],
@@ -112,6 +109,15 @@ describe('the CA refuses to sign', () => {
   })
 })
 
+// Two thumbprints for one key would let it enrol twice.
+test('a key whose point is compressed is certified as the same key', async () => {
+  const { publicKey } = generateKey()
+  const same = compressed(publicKey)
+  expect(thumbprint(same)).toBe(thumbprint(publicKey))
+  const read = readCertificate(await issueCertificate(request({ publicKey: same })))
+  expect(read.thumbprint).toBe(thumbprint(publicKey))
+})
+
 test('a signer that is not the issuer named is a broken invariant', async () => {
   const other = await makeCa('other')
   const issuer = { certificate: ca.certificate, signer: other.signer }
@@ -147,6 +153,11 @@ test('serial numbers are positive, 128 bits long and never the same', async () =
   )
   expect(new Set(serials).size).toBe(64)
   for (const serial of serials) expect(serial).toMatch(/^[4-7][0-9a-f]{31}$/)
+})
+
+test.each(['ES256', 'EdDSA'] as const)('the SPKI of %s is the one that OpenSSL writes', (kind) => {
+  const { publicKey } = generateKey(kind)
+  expect(spki(publicKey).equals(publicKey.export({ type: 'spki', format: 'der' }))).toBe(true)
 })
 
 test('a CA needs a name and an end', async () => {

@@ -112,6 +112,11 @@ describe('a certificate is refused', () => {
     ['for a P-384 key', { parts: { key: p384 } }, /public key/],
     ['with bytes after its body', { parts: { tail: Buffer.of(5, 0) } }, /trailing/],
     [
+      'with a name of an unknown kind of text',
+      { parts: { subject: sequence(set(sequence(oid('2.5.4.10'), tlv(0, Buffer.of(1))))) } },
+      /kind of text/,
+    ],
+    [
       'as a CA',
       { extensions: { constraints: ext(OID.basicConstraints, sequence(TRUE), true) } },
       /CA certificate/,
