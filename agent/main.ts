@@ -1,27 +1,23 @@
 /**
  * The agent: one process on a machine that dials out and serves what its configuration names. `startAgent` is what
- * `postern agent start` and `postern up` call. (Surface first; implementation follows.)
+ * `postern agent start` and `postern up` call.
  */
-import type { Clock } from '../core/clock.ts'
-import type { AppError } from '../core/errors.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { AppError } from '../core/errors.ts'
 import type { AgentId } from '../core/ids.ts'
-import type { Random } from '../core/random.ts'
+import { systemRandom, type Random } from '../core/random.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
+import { createAgent } from './agent.ts'
+import { loadAgentConfig } from './config-file.ts'
 import type { AgentConfig } from './config.ts'
+import { httpsProxyFor } from './env.ts'
+import { createLog } from './log.ts'
+import type { ServiceState } from './service-state.ts'
 import type { Log } from '../core/log.ts'
 
 export type { AgentConfig } from './config.ts'
 
-/**
- * joining: no identity yet, or none in force · connecting: identity held, no tunnel yet or no more · online: tunnel up and
- * policy known, streams are served · failed: refused for good, the others run on; `error` says why · stopped.
- */
-export type ServiceState =
-  | { readonly state: 'joining'; readonly error: AppError | undefined }
-  | { readonly state: 'connecting'; readonly error: AppError | undefined }
-  | { readonly state: 'online'; readonly proxies: readonly string[] }
-  | { readonly state: 'failed'; readonly error: AppError }
-  | { readonly state: 'stopped' }
+export type { ServiceState } from './service-state.ts'
 
 export interface StartAgentOptions {
   /** A file, re-read by `reload()`; or a ready configuration (`reload()` then needs another one). */
@@ -60,4 +56,40 @@ export interface RunningAgent {
  * ERR_CONFIG_INVALID, ERR_DATA_DIR_HELD, ERR_DATA_DIR_UNSAFE, and ERR_TOKEN_NEEDED when no service has an identity and
  * there is no token to get one.
  */
-export declare function startAgent(options: StartAgentOptions): Promise<RunningAgent>
+export async function startAgent(options: StartAgentOptions): Promise<RunningAgent> {
+  const { configPath, signal, clock = systemClock, random = systemRandom } = options
+  const env = options.env ?? process.env
+  const read = async (): Promise<AgentConfig> => {
+    if (configPath === undefined)
+      throw new AppError('ERR_USAGE', 'this agent was started without a configuration file')
+    return loadAgentConfig(configPath)
+  }
+  const config = options.config ?? (await read())
+  const agent = await createAgent({
+    config,
+    clock,
+    random,
+    log: options.log ?? createLog(config.log, clock),
+    httpsProxy: httpsProxyFor(config.proxyServer, env),
+    path: env['PATH'],
+  })
+  const stop = (): void => void agent.stop()
+  if (signal?.aborted) stop()
+  else signal?.addEventListener('abort', stop, { once: true })
+  return {
+    get agentId() {
+      return agent.agentId
+    },
+    get config() {
+      return agent.config
+    },
+    services: agent.services,
+    onState: agent.onState,
+    settled: agent.settled,
+    reload: async (given) => agent.reload(given ?? (await read())),
+    stop: () => {
+      signal?.removeEventListener('abort', stop)
+      return agent.stop()
+    },
+  }
+}

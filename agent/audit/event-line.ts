@@ -1,5 +1,5 @@
 /** One audit event as one line of JSON, cut to what the control plane accepts, so that no text of a user can block the log. */
-import { seconds, type Instant } from '../../core/clock.ts'
+import type { Instant } from '../../core/clock.ts'
 import { agentEvents, type AgentEvent, type EventField } from '../../core/domain/event.ts'
 
 export type UnsentEvent = Omit<AgentEvent, 'key' | 'time'>
@@ -25,7 +25,7 @@ export function fitEvent(event: UnsentEvent, key: string, now: Instant): AgentEv
     .map(([name, value]) => [cut(name, 64), fitField(value)] as const)
   return {
     key,
-    time: seconds(now),
+    time: Math.floor(now),
     type: event.type,
     outcome: event.outcome,
     actor: cut(event.actor, TEXT),

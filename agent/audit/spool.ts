@@ -35,6 +35,7 @@ export interface Spool {
 }
 
 export interface SpoolOptions {
+  /** The service's directory. */
   readonly dataDir: string
   readonly clock: Clock
   readonly random: Random

@@ -44,6 +44,8 @@ export interface PolicyKeeper {
   /** Keys that routes are signed by. */
   keys(): readonly KeyObject[]
   userCas(): readonly Certificate[]
+  /** Has live sessions decided again for another reason than a new policy: labels or apps changed. */
+  recheck(): void
   /** Resolves when everything taken so far is on disk. */
   saved(): Promise<void>
 }
@@ -217,9 +219,10 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
     async anchor(given) {
       agentId = given.agentId
       if (cluster !== undefined && cluster !== given.cluster)
-        throw new AppError('ERR_CONFIG_INVALID', undefined, {
-          internal: `the data directory belongs to cluster ${cluster}`,
-        })
+        throw new AppError(
+          'ERR_CONFIG_INVALID',
+          `data_dir holds an agent of cluster ${cluster}, not of ${given.cluster}`,
+        )
       cluster = given.cluster
       if (keys.length === 0) setKeys(given.keys)
     },
@@ -236,6 +239,7 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
     age,
     keys: () => keys,
     userCas: () => current?.userCas ?? [],
+    recheck: notify,
     saved: () => writing,
   }
 }

@@ -8,6 +8,7 @@
  * After `ok` the TLS stream carries the resource's own bytes, half-close included. Bytes that follow a frame belong to what
  * comes next. Inside TLS: version 1.3, ALPN `postern-app.v1`, no resumption, no early data, a user certificate.
  */
+import type { Readable } from 'node:stream'
 import * as z from 'zod'
 import { AppError, ERRORS, toAppError, type ErrorCode } from '../errors.ts'
 import { resourceName } from '../domain/name.ts'
@@ -81,16 +82,6 @@ export function checkInnerAnswer(value: unknown): void {
     ? (said.code as ErrorCode)
     : 'ERR_ACCESS_DENIED'
   throw new AppError(code, said.message)
-}
-
-/** What `frames` reads from: a socket or any Duplex in paused mode. */
-interface Readable {
-  on(event: 'data', fn: (bytes: Buffer) => void): unknown
-  on(event: 'end' | 'close', fn: () => void): unknown
-  on(event: 'error', fn: (error: Error) => void): unknown
-  off(event: string, fn: (...args: never[]) => void): unknown
-  pause(): unknown
-  unshift(bytes: Buffer): void
 }
 
 /**

@@ -1,0 +1,244 @@
+/**
+ * The agent as a whole: the data directory it holds, what its services share (policy, replay guard, window budget), and the
+ * services themselves, each started, failed, reloaded and stopped on its own.
+ */
+import { join } from 'node:path'
+import { instant, type Clock } from '../core/clock.ts'
+import type { ServiceKind } from '../core/domain/service.ts'
+import { AppError, reasonOf } from '../core/errors.ts'
+import type { AgentId } from '../core/ids.ts'
+import type { Log } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
+import { createWindowBudget } from '../core/tunnel/window-budget.ts'
+import { createClusterFinder } from './cluster.ts'
+import { enabledServices, type AgentConfig } from './config.ts'
+import { ensurePrivateDir } from './identity/files.ts'
+import { lockDataDir } from './identity/lock.ts'
+import { openIdentityStore } from './identity/store.ts'
+import { tokenCollector } from './join/token.ts'
+import { createCommandLabels } from './labels.ts'
+import { createPolicyKeeper } from './policy/keeper.ts'
+import { createPolicyRefresh } from './policy/refresh.ts'
+import { checkReload } from './reload.ts'
+import { createServing } from './serving.ts'
+import { startRunner, type ServiceRunner } from './service-runner.ts'
+import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
+import { isRunnable, type RunnableKind } from './services/registry.ts'
+import { createReplayGuard } from './streams/replay.ts'
+import { readToken } from './token-file.ts'
+
+export interface AgentDeps {
+  readonly config: AgentConfig
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly httpsProxy: string | undefined
+  /** PATH of label commands. */
+  readonly path: string | undefined
+}
+
+export interface Agent {
+  readonly agentId: AgentId | undefined
+  readonly config: AgentConfig
+  readonly services: ReadonlyMap<ServiceKind, ServiceState>
+  onState(fn: StateListener): () => void
+  settled(signal?: AbortSignal): Promise<void>
+  reload(config: AgentConfig): Promise<void>
+  stop(): Promise<void>
+}
+
+/** The kinds that are enabled and that this version runs. */
+const wanted = (config: AgentConfig): RunnableKind[] => enabledServices(config).filter(isRunnable)
+
+export async function createAgent(deps: AgentDeps): Promise<Agent> {
+  const { clock: machineClock, random, log, httpsProxy } = deps
+  let config = deps.config
+  const { dataDir } = config
+  await ensurePrivateDir(dataDir)
+  const lock = await lockDataDir(dataDir, random)
+  const abort = new AbortController()
+  const runners = new Map<RunnableKind, ServiceRunner>()
+  const states = new Map<ServiceKind, ServiceState>()
+  const listeners = new Set<StateListener>()
+
+  /** Signed requests find out how far the machine's clock is off; certificates and policies are judged by the corrected one. */
+  const offset = (): number => {
+    for (const { api } of runners.values()) if (api && api.clockOffset !== 0) return api.clockOffset
+    return 0
+  }
+  const clock: Clock = { ...machineClock, now: () => instant(machineClock.now() + offset()) }
+
+  const store = await openIdentityStore(dataDir, random)
+  const keeper = createPolicyKeeper({ dataDir, clock, random, log })
+  try {
+    await needToken()
+    await keeper.load()
+  } catch (e) {
+    await lock.release()
+    throw e
+  }
+  const refresh = createPolicyRefresh({
+    keeper,
+    api: () => [...runners.values()].find((runner) => runner.api)?.api,
+    clock,
+    random,
+    log,
+    signal: abort.signal,
+  })
+  const finder = createClusterFinder({
+    dataDir,
+    proxyServer: config.proxyServer,
+    caPins: config.caPins,
+    clock: machineClock,
+    random,
+    httpsProxy,
+  })
+  const shared = {
+    finder,
+    keeper,
+    refresh,
+    store,
+    replay: createReplayGuard(clock),
+    budget: createWindowBudget(),
+    clock,
+    machineClock,
+    random,
+    log,
+    httpsProxy,
+  }
+  const labels = createCommandLabels({
+    clock,
+    log,
+    path: deps.path,
+    onChange: () => {
+      runners.get('ssh')?.changed(false)
+      keeper.recheck()
+    },
+  })
+
+  /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
+  async function needToken(): Promise<void> {
+    for (const kind of wanted(config)) if (await store.load(kind)) return
+    await readToken(config.token)
+  }
+
+  const serving = createServing({
+    config: () => config,
+    commandLabels: () => labels.values(),
+    held: (kind) => runners.get(kind)?.held,
+    keeper,
+    clock,
+    random,
+    log,
+  })
+
+  function setState(kind: RunnableKind, state: ServiceState): void {
+    states.set(kind, state)
+    for (const fn of listeners)
+      try {
+        fn(kind, state)
+      } catch (e) {
+        log.error('agent.listener_failed', { reason: reasonOf(e) })
+      }
+  }
+
+  function start(kind: RunnableKind): void {
+    states.set(kind, { state: 'joining', error: undefined })
+    const runner = startRunner({
+      ...shared,
+      kind,
+      nodeName: config.nodeName,
+      serviceDir: join(dataDir, kind),
+      collector: () => tokenCollector(config.token),
+      createService: (parts) => serving.createService(kind, parts),
+      announced: () => serving.announced(kind),
+      onState: (state) => setState(kind, state),
+      onIdentity: ({ agentId, stored }) =>
+        keeper.anchor({
+          cluster: stored.credentials.cluster,
+          agentId,
+          keys: stored.credentials.policy_keys,
+        }),
+    })
+    runners.set(kind, runner)
+  }
+
+  async function end(kind: RunnableKind): Promise<void> {
+    await runners.get(kind)?.stop()
+    runners.delete(kind)
+  }
+
+  for (const kind of wanted(config)) start(kind)
+  labels.update(config.ssh?.commands ?? [])
+  const refreshing = refresh.run()
+  let stopped: Promise<void> | undefined
+
+  async function shutDown(): Promise<void> {
+    labels.stop()
+    await Promise.all([...runners.keys()].map(end))
+    abort.abort(new AppError('ERR_TUNNEL_CLOSED', 'the agent stops'))
+    await refreshing
+    await keeper.saved()
+    await lock.release()
+    log.info('agent.stopped')
+  }
+
+  return {
+    get agentId() {
+      return [...runners.values()].find((runner) => runner.held)?.held?.agentId
+    },
+    get config() {
+      return config
+    },
+    services: states,
+
+    onState(fn) {
+      listeners.add(fn)
+      return () => void listeners.delete(fn)
+    },
+
+    settled(signal) {
+      return new Promise((resolve, reject) => {
+        const done = (): boolean =>
+          wanted(config).every((k) => isSettled(states.get(k) ?? { state: 'stopped' }))
+        const finish = (settle: () => void): void => {
+          listeners.delete(check)
+          signal?.removeEventListener('abort', onAbort)
+          settle()
+        }
+        const check = (): void => {
+          if (done()) finish(resolve)
+        }
+        const onAbort = (): void => finish(() => reject(signal?.reason as Error))
+        if (signal?.aborted) return onAbort()
+        listeners.add(check)
+        signal?.addEventListener('abort', onAbort, { once: true })
+        check()
+      })
+    },
+
+    async reload(next) {
+      if (stopped) return
+      checkReload(config, next)
+      const before = wanted(config)
+      config = next
+      const now = wanted(next)
+      labels.update(next.ssh?.commands ?? [])
+      for (const kind of before)
+        if (!now.includes(kind)) {
+          await end(kind)
+          states.delete(kind)
+        }
+      for (const kind of now) {
+        // A service that had failed gets another chance: the reload may have brought a better token.
+        if (states.get(kind)?.state === 'failed') await end(kind)
+        if (runners.has(kind)) runners.get(kind)?.changed(true)
+        else start(kind)
+      }
+      keeper.recheck()
+      log.info('agent.reloaded', { services: now })
+    },
+
+    stop: () => (stopped ??= shutDown()),
+  }
+}

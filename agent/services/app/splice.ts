@@ -1,0 +1,36 @@
+/** Joins the user's side and the target: bytes, backpressure and half-close both ways, until both ended or one broke. */
+import type { Duplex } from 'node:stream'
+
+/** Resolves when both sides are closed. The error is the first that happened; `cut` destroys both sides. */
+export function spliceDuplex(
+  user: Duplex,
+  target: Duplex,
+): { readonly ended: Promise<Error | undefined>; cut(reason: Error): void } {
+  let failed: Error | undefined
+  const ended = new Promise<Error | undefined>((resolve) => {
+    let open = 2
+    for (const [side, other] of [
+      [user, target],
+      [target, user],
+    ] as const) {
+      side.on('error', (e: Error) => {
+        failed ??= e
+      })
+      side.on('close', () => {
+        // A side that vanished without its end leaves nothing to wait for on the other.
+        if (!side.readableEnded || !side.writableFinished) other.destroy()
+        open -= 1
+        if (open === 0) resolve(failed)
+      })
+      side.pipe(other)
+    }
+  })
+  return {
+    ended,
+    cut(reason) {
+      failed ??= reason
+      user.destroy()
+      target.destroy()
+    },
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * What a proxy opens on our tunnel: a user's stream for the service, or the policy. Each OPEN is decoded, checked and answered by
+ * itself; nothing in one can harm another.
+ */
+import { reasonOf, toAppError } from '../../core/errors.ts'
+import type { Log } from '../../core/log.ts'
+import { toDuplex } from '../../core/tunnel/duplex.ts'
+import { decodeOpen } from '../../core/tunnel/open.ts'
+import type { TunnelStream } from '../../core/tunnel/stream.ts'
+import { POLICY_TOKEN_MAX } from '../policy/document.ts'
+import type { PolicyRefresh } from '../policy/refresh.ts'
+import type { AgentService, ServiceContext } from '../services/service.ts'
+import { admit, type AdmitOptions } from './admit.ts'
+
+export interface DispatchOptions extends Omit<AdmitOptions, 'service'> {
+  readonly service: AgentService
+  readonly refresh: Pick<PolicyRefresh, 'pushed'>
+  readonly log: Log
+  audit: ServiceContext['audit']
+  /** Ends every stream when it aborts. */
+  readonly signal: AbortSignal
+}
+
+/** The tunnel's `onOpen`. */
+export function createDispatch(
+  options: DispatchOptions,
+): (stream: TunnelStream, payload: Buffer) => void {
+  const { service, refresh, log, audit, signal } = options
+
+  async function onOpen(stream: TunnelStream, payload: Buffer): Promise<void> {
+    const open = decodeOpen(payload)
+    if (open.kind === 'policy') return receive(stream)
+    const admission = await admit(open, options)
+    if (stream.state !== 'offered') return
+    if (admission.ok) {
+      stream.accept()
+      return service.serve({ ...admission.stream, duplex: toDuplex(stream) }, signal)
+    }
+    const { error, user, resource } = admission
+    // What could not be proven about the caller is not written as if it were a name.
+    audit({
+      type: 'session.refused',
+      outcome: 'refused',
+      actor: user ?? 'unproven',
+      resource,
+      session: undefined,
+      reason: reasonOf(error),
+      fields: open.peer ? { claimed_source: open.peer.ip } : {},
+    })
+    stream.refuse(error.code, error.message)
+  }
+
+  /** Reads a signed object to its end, within the size of the largest. */
+  function receive(stream: TunnelStream): void {
+    const parts: Buffer[] = []
+    let size = 0
+    stream.accept()
+    stream.ondata = (bytes) => {
+      size += bytes.length
+      if (size > POLICY_TOKEN_MAX) return stream.reset('ERR_INPUT_TOO_LARGE')
+      parts.push(bytes)
+      stream.consumed(bytes.length)
+    }
+    stream.onend = () => {
+      const tokens = Buffer.concat(parts).toString('latin1').split('\n').filter(Boolean)
+      // Answered when it is in force, so that the proxy knows how long a lock took to arrive.
+      void refresh.pushed(tokens).then(() => stream.end())
+    }
+    stream.start()
+  }
+
+  return (stream, payload) => {
+    onOpen(stream, payload).catch((e: unknown) => {
+      const error = toAppError(e)
+      log.warn('stream.refused', { code: error.code, reason: reasonOf(error) })
+      if (stream.state === 'offered') stream.refuse(error.code, error.message)
+      else stream.reset('ERR_INTERNAL')
+    })
+  }
+}
