@@ -83,6 +83,11 @@ export const LIMITS = {
   userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),
   userCertTtlMin: limit(1 * minute, 'ms', 'Shortest life of a user certificate.'),
   certBackdate: limit(1 * minute, 'ms', 'How far notBefore lies in the past, for clocks that lag.'),
+  caCertTtl: limit(
+    20 * 366 * 24 * hour,
+    'ms',
+    'Life of a CA certificate; pins are on keys, and rotation replaces them long before.',
+  ),
   certSize: limit(16 * KiB, 'bytes', 'One certificate, X.509 or OpenSSH, before it is parsed.'),
   certPrincipals: limit(64, 'count', 'Principals in one SSH certificate.'),
   userAttributes: limit(
@@ -294,6 +299,12 @@ export const LIMITS = {
   ),
   auditBatch: limit(100, 'count', 'Audit events in one upload of an agent.'),
   auditSync: limit(50, 'ms', 'Audit events are forced to disk at least this often.'),
+
+  storeSweep: limit(
+    60 * second,
+    'ms',
+    'How often the embedded store deletes what has run out; until then it counts as absent.',
+  ),
 
   // Passwords
   passwordMin: limit(12, 'count', 'Shortest password of a local user.'),

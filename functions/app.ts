@@ -1,6 +1,12 @@
-/** The whole control plane as one Hono app. Each Lambda mounts one of these verb apps alone (`<verb>.lambda.ts`). */
-import type { Hono } from 'hono'
-import type { Env } from './http.ts'
+/** The whole control plane as one Hono app. Each Lambda mounts one verb alone (`<verb>.lambda.ts`). */
 import type { AppDeps } from './deps.ts'
+import type { VerbApp } from './http.ts'
+import { joinRoutes } from './routes/join.ts'
+import { loginRoutes } from './routes/login.ts'
+import { createVerb } from './verb.ts'
+import { mountApi } from './verbs/api.ts'
+import { mountPolicy } from './verbs/policy.ts'
 
-export declare function createApp(deps: AppDeps): Hono<Env>
+/** The api verb comes last: what it adds around its calls is then not around those of the others. */
+export const createApp = (deps: AppDeps): VerbApp =>
+  createVerb(deps, joinRoutes, loginRoutes, mountPolicy, mountApi)

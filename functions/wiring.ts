@@ -3,14 +3,37 @@
  * the tests start it here; nothing else differs from a deployment.
  */
 import type { KeyObject } from 'node:crypto'
-import type { Clock, Instant } from '../core/clock.ts'
+import { join } from 'node:path'
+import { proxyUri } from '../core/certs/identity.ts'
+import { readCertificate, toPem, type Certificate } from '../core/certs/x509-read.ts'
+import { issueCertificate, type CertificateRequest } from '../core/certs/x509.ts'
+import { plus, systemClock, type Clock, type Instant } from '../core/clock.ts'
+import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
-import type { Traits } from '../core/domain/user.ts'
-import type { KeyId, ProxyId } from '../core/ids.ts'
-import type { Log } from '../core/log.ts'
-import type { Random } from '../core/random.ts'
-import type { Certificate } from '../core/certs/x509-read.ts'
+import type { ProxyId } from '../core/ids.ts'
+import { LIMITS } from '../core/limits.ts'
+import { silentLog, type Log } from '../core/log.ts'
+import { parse } from '../core/parse.ts'
+import { systemRandom, type Random } from '../core/random.ts'
+import { createSealer, deriveKey } from '../core/seal.ts'
+import { VERSION } from '../core/version.ts'
+import { createApp } from './app.ts'
+import {
+  bootstrap,
+  createDefaultRoles,
+  type Bootstrapped,
+  type BootstrapRequest,
+} from './bootstrap.ts'
+import type { AppDeps, Authority } from './deps.ts'
+import { openLocalStores } from './local-store.ts'
+import { createPasswordHasher } from './login/password.ts'
+import { createRateLimiter } from './middleware/rate-limit.ts'
+import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
+import { privateDir } from './signers/private-dir.ts'
+import { bundleOf, publicCas } from './signers/public-cas.ts'
 import type { Stores } from './store/stores.ts'
+
+export type { Bootstrapped, BootstrapRequest } from './bootstrap.ts'
 
 export interface LocalControlPlaneOptions {
   /** Private directory (0700, made when absent): `ca/` with the CA keys and, when `stores` is not given, `store/`. */
@@ -37,17 +60,6 @@ export interface IssuedCertificate {
   readonly expires: Instant
 }
 
-export interface BootstrapRequest {
-  readonly user: string
-  readonly roles: readonly string[]
-  readonly traits?: Traits
-}
-export interface Bootstrapped {
-  /** `pst_key_…`, shown once and stored only as a hash. May do everything. */
-  readonly operatorKey: string
-  readonly keyId: KeyId
-}
-
 export interface LocalControlPlane {
   readonly cluster: string
   readonly stores: Stores
@@ -70,6 +82,120 @@ export interface LocalControlPlane {
   close(): Promise<void>
 }
 
-export declare function createLocalControlPlane(
+interface LocalCas {
+  readonly host: Authority
+  readonly user: Authority
+  readonly policy: ReturnType<typeof fileSigner>
+  readonly bundle: CaBundle
+}
+
+async function openCas(dir: string, deps: { clock: Clock; random: Random }): Promise<LocalCas> {
+  const host = await fileAuthority(dir, { file: 'host', commonName: 'Postern host CA' }, deps)
+  const user = await fileAuthority(dir, { file: 'user', commonName: 'Postern user CA' }, deps)
+  const policy = fileSigner(dir, 'policy', deps.random)
+  return { host, user, policy, bundle: bundleOf(host.certificate, user.certificate, policy) }
+}
+
+/** The cluster's row: made at the first start, together with the roles a new cluster has. */
+async function openCluster(
+  stores: Stores,
+  name: string,
+  bundle: CaBundle,
+  deps: { clock: Clock; random: Random },
+): Promise<string> {
+  const known = await stores.cluster.get()
+  if (!known) {
+    await createDefaultRoles(stores.roles)
+    const id = deps.random.bytes(16).toString('hex')
+    const made = await stores.cluster.init({ id, name, created: deps.clock.now(), cas: bundle })
+    return made.name
+  }
+  if (JSON.stringify(known.cas) !== JSON.stringify(bundle)) {
+    await stores.cluster.replaceCas(known.cas, bundle)
+    // The signed policy names the CAs, so it is made anew.
+    await stores.policy.bump()
+  }
+  return known.name
+}
+
+export async function createLocalControlPlane(
   options: LocalControlPlaneOptions,
-): Promise<LocalControlPlane>
+): Promise<LocalControlPlane> {
+  const { dataDir, clock = systemClock, random = systemRandom, log = silentLog } = options
+  const name = parse(resourceName, options.clusterName ?? 'postern.internal')
+  privateDir(dataDir)
+  const caDir = join(dataDir, 'ca')
+  const secret = fileSecret(caDir, random)
+  const cas = await openCas(caDir, { clock, random })
+  const { stores, close } = options.stores
+    ? { stores: options.stores, close: async () => {} }
+    : await openLocalStores({
+        path: join(dataDir, 'store'),
+        cursorKey: deriveKey(secret, 'cursor'),
+        clock,
+        random,
+        log,
+      })
+  const cluster = await openCluster(stores, name, cas.bundle, { clock, random }).catch(
+    async (error: unknown) => {
+      await close()
+      throw error
+    },
+  )
+  const deps: AppDeps = {
+    cluster,
+    version: VERSION,
+    origins: options.publicOrigins,
+    proxies: options.proxies,
+    cas: publicCas(cas.bundle),
+    clock,
+    random,
+    log,
+    limiter: createRateLimiter(clock),
+    stores,
+    hostCa: cas.host,
+    userCa: cas.user,
+    policySigner: cas.policy,
+    challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
+    answerSealer: createSealer(deriveKey(secret, 'answer'), random),
+    passwords: createPasswordHasher(random),
+  }
+  const app = createApp(deps)
+
+  async function issueHost(
+    request: Pick<CertificateRequest, 'subject' | 'publicKey' | 'usage' | 'uris' | 'dns' | 'ips'>,
+  ): Promise<IssuedCertificate> {
+    const now = clock.now()
+    const der = await issueCertificate(
+      {
+        ...request,
+        issuer: cas.host,
+        notBefore: plus(now, -LIMITS.certBackdate.value),
+        notAfter: plus(now, LIMITS.agentCertTtl.value),
+      },
+      random,
+    )
+    const certificate = readCertificate(der)
+    const caPem = toPem(cas.host.certificate.raw)
+    return { certificate, pem: toPem(der), caPem, expires: certificate.notAfter }
+  }
+
+  return {
+    cluster,
+    stores,
+    caBundle: cas.bundle,
+    caPins: deps.cas.pins,
+    fetch: async (request, peer) => app.fetch(request, { ip: peer.ip }),
+    bootstrap: (request) => bootstrap({ clock, random, stores }, request),
+    issueProxyIdentity: (proxyId, publicKey) =>
+      issueHost({
+        subject: proxyId,
+        publicKey,
+        uris: [proxyUri(cluster, proxyId)],
+        usage: ['client', 'server'],
+      }),
+    issueServerCertificate: ({ key, dns, ips }) =>
+      issueHost({ subject: 'Postern', publicKey: key, dns, ips, usage: ['server'] }),
+    close,
+  }
+}

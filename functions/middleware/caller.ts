@@ -39,17 +39,31 @@ export interface ProxyCaller {
 }
 export type Caller = OperatorCaller | UserCaller | AgentCaller | ProxyCaller
 
-/** For the audit log and as the owner of idempotency keys. */
-export function callerName(caller: Caller): string {
+/** Who it is, in one text that no other caller has: the owner of idempotency keys. */
+export function principalOf(caller: Caller): string {
   switch (caller.kind) {
     case 'operator':
-      return `key/${caller.key.name}`
+      return `key/${caller.key.id}`
     case 'user':
       return `user/${caller.identity.user}`
     case 'agent':
       return `agent/${caller.identity.agentId}/${caller.identity.service}`
     case 'proxy':
       return `proxy/${caller.identity.proxyId}`
+  }
+}
+
+/** The actor in the audit log: a user's name, an agent's or proxy's id, or `key/<name>`, which no user's name looks like. */
+export function actorOf(caller: Caller): string {
+  switch (caller.kind) {
+    case 'operator':
+      return `key/${caller.key.name}`
+    case 'user':
+      return caller.identity.user
+    case 'agent':
+      return caller.identity.agentId
+    case 'proxy':
+      return caller.identity.proxyId
   }
 }
 
@@ -167,7 +181,7 @@ export async function requireRight(
   const caller = await callerOf(deps, c)
   if (!may(caller, kind, verb))
     throw new AppError('ERR_FORBIDDEN', undefined, {
-      internal: `${callerName(caller)} may not ${verb} ${kind}`,
+      internal: `${principalOf(caller)} may not ${verb} ${kind}`,
     })
   return caller
 }

@@ -1,0 +1,30 @@
+/** Writes the control plane's own entries of the audit log, each with where the call came from and under which request id. */
+import type { EventField, EventType } from '../core/domain/event.ts'
+import { sourceIp, type Ctx } from './http.ts'
+import type { Stores } from './store/stores.ts'
+
+export interface AuditEntry {
+  readonly type: EventType
+  readonly outcome?: 'ok' | 'refused' | 'failed'
+  readonly actor: string
+  readonly resource?: string
+  readonly reason?: string
+  readonly fields?: Readonly<Record<string, EventField>>
+}
+
+/** Durable when it returns: nothing is answered that the log does not know. */
+export async function audit(
+  deps: { readonly stores: Pick<Stores, 'events'> },
+  c: Ctx,
+  entry: AuditEntry,
+): Promise<void> {
+  await deps.stores.events.append({
+    type: entry.type,
+    outcome: entry.outcome ?? 'ok',
+    actor: entry.actor,
+    resource: entry.resource,
+    session: undefined,
+    reason: entry.reason,
+    fields: { ...entry.fields, ip: sourceIp(c), request: c.get('requestId') },
+  })
+}

@@ -1,0 +1,213 @@
+/**
+ * A join, step by step: challenge, proofs, evidence, facts, rule, commit, sign (protocols.md 1). Nothing is signed before the
+ * commit; whoever lost the answer repeats the call and gets the same identity. Why a join is refused goes into the `internal`
+ * of the error, for the audit log; the caller learns no more than helps the honest.
+ */
+import type { KeyObject } from 'node:crypto'
+import {
+  joinPayload,
+  type ChallengeAnswer,
+  type ChallengeRequest,
+  type Credentials,
+  type JoinPayload,
+  type JoinRequest,
+} from '../../core/api/join.ts'
+import { thumbprint } from '../../core/certs/signer.ts'
+import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
+import type { JoinToken } from '../../core/domain/token.ts'
+import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
+import { newId } from '../../core/ids.ts'
+import { admit } from '../../core/join/admit.ts'
+import { openChallenge, sealChallenge, type Challenge } from '../../core/join/challenge.ts'
+import type { JoinFacts } from '../../core/join/join-method.ts'
+import { checkJoin, decodeKey } from '../../core/join/messages.ts'
+import { joinMethod } from '../../core/join/methods.ts'
+import { LIMITS } from '../../core/limits.ts'
+import { parse } from '../../core/parse.ts'
+import { parseJson } from '../../core/strict-json.ts'
+import type { JoinDeps } from '../deps.ts'
+import type { JoinOutcome } from '../store/join-store.ts'
+import { issueAgentCredentials } from './agent-certificates.ts'
+
+/** What is known of a join so far, for the audit log: filled as it goes. */
+export interface JoinTrace {
+  node?: string
+  service?: string
+  method?: string
+  /** The token's name once it is known, before that the beginning of its handle. Never a secret. */
+  token?: string
+  agent?: string
+  again?: boolean
+  newAgent?: boolean
+  expires?: Instant
+}
+
+export interface Joiner {
+  challenge(request: ChallengeRequest): ChallengeAnswer
+  join(request: JoinRequest, trace: JoinTrace): Promise<Credentials>
+}
+
+const refuse = (
+  internal: string,
+  code: ErrorCode = 'ERR_JOIN_REFUSED',
+  message?: string,
+  details?: ErrorDetails,
+): AppError => new AppError(code, message, { internal, ...(details ? { details } : {}) })
+
+interface Keys {
+  readonly enrolment: KeyObject
+  readonly service: KeyObject
+}
+
+const keysOf = (from: { enrolment_key: string; service_key: string }): Keys => {
+  const keys = {
+    enrolment: decodeKey(from.enrolment_key, 'enrolment_key'),
+    service: decodeKey(from.service_key, 'service_key'),
+  }
+  if (thumbprint(keys.enrolment) === thumbprint(keys.service))
+    throw new AppError('ERR_INPUT_INVALID', 'service_key: is the enrolment key; each has its own', {
+      details: { issues: [{ path: 'service_key', message: 'is the enrolment key' }] },
+    })
+  return keys
+}
+
+function checkChallenge(
+  challenge: Challenge | undefined,
+  payload: JoinPayload,
+  keys: Keys,
+  now: Instant,
+): Challenge {
+  const wrong = !challenge
+    ? 'the challenge was not sealed here'
+    : now >= challenge.expires
+      ? 'the challenge expired'
+      : challenge.method !== payload.method
+        ? 'the challenge was for another method'
+        : challenge.service !== payload.service
+          ? 'the challenge was for another service'
+          : challenge.enrolment !== thumbprint(keys.enrolment)
+            ? 'the challenge was for another enrolment key'
+            : challenge.serviceKey !== thumbprint(keys.service)
+              ? 'the challenge was for another service key'
+              : undefined
+  if (wrong !== undefined || !challenge)
+    throw refuse(wrong ?? 'no challenge', 'ERR_JOIN_CHALLENGE_INVALID')
+  return challenge
+}
+
+const findToken = (deps: JoinDeps, facts: JoinFacts): Promise<JoinToken | undefined> =>
+  facts.token.by === 'secret'
+    ? deps.stores.tokens.bySecretHash(facts.token.hash)
+    : deps.stores.tokens.byName(facts.token.name)
+
+/** The token, admitted. */
+async function rule(
+  deps: JoinDeps,
+  facts: JoinFacts,
+  payload: JoinPayload,
+  trace: JoinTrace,
+): Promise<JoinToken> {
+  const token = await findToken(deps, facts)
+  if (token) trace.token = token.name
+  const { method, service, node_name: nodeName } = payload
+  const refused = admit(token, { method, service, nodeName }, deps.clock.now())
+  if (refused === undefined && token) return token
+  if (refused === 'service not allowed' && token)
+    throw refuse(
+      refused,
+      'ERR_JOIN_SERVICE_NOT_ALLOWED',
+      `the token does not allow the ${service} service; its roles are ${token.roles.join(', ')}`,
+      { service, roles: token.roles },
+    )
+  throw refuse(refused ?? 'unknown token')
+}
+
+type Refused = Extract<JoinOutcome, { kind: 'refused' }>
+function refusal(outcome: Refused): AppError {
+  switch (outcome.reason) {
+    case 'name taken': {
+      const name = outcome.name?.name ?? 'this name'
+      return refuse(`name taken: ${name}`, 'ERR_NAME_TAKEN', `another agent holds ${name}`)
+    }
+    case 'key enrolled':
+      return refuse('key enrolled', 'ERR_KEY_ENROLLED')
+    case 'used up':
+    case 'expired':
+    case 'revoked':
+    case 'locked':
+    case 'service enrolled':
+      return refuse(outcome.reason)
+  }
+}
+
+export function createJoiner(deps: JoinDeps): Joiner {
+  const { challengeSealer, clock, random, stores } = deps
+
+  async function commit(
+    token: JoinToken,
+    payload: JoinPayload,
+    keys: Keys,
+    trace: JoinTrace,
+  ): Promise<Exclude<JoinOutcome, Refused>> {
+    const now = clock.now()
+    const outcome = await stores.joins.commit({
+      token,
+      now,
+      enrolment: thumbprint(keys.enrolment),
+      newAgentId: newId('agent', now, random),
+      nodeName: payload.node_name,
+      service: payload.service,
+      key: thumbprint(keys.service),
+      certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
+      names: [{ kind: 'node', name: payload.node_name }],
+    })
+    if (outcome.kind === 'refused') {
+      if (outcome.agentId !== undefined) trace.agent = outcome.agentId
+      throw refusal(outcome)
+    }
+    return outcome
+  }
+
+  return {
+    challenge(request) {
+      const keys = keysOf(request)
+      joinMethod(request.method)
+      const sealed = sealChallenge(
+        challengeSealer,
+        {
+          method: request.method,
+          token: request.token,
+          service: request.service,
+          enrolment: thumbprint(keys.enrolment),
+          serviceKey: thumbprint(keys.service),
+        },
+        clock.now(),
+      )
+      return { challenge: sealed.challenge, expires: seconds(sealed.expires) }
+    },
+
+    async join(request, trace) {
+      const bytes = Buffer.from(request.payload, 'base64url')
+      const payload = parse(joinPayload, parseJson(bytes))
+      trace.node = payload.node_name
+      trace.service = payload.service
+      trace.method = payload.method
+      const method = joinMethod(payload.method)
+      const keys = keysOf(payload)
+      const now = clock.now()
+      const opened = openChallenge(challengeSealer, payload.challenge)
+      const challenge = checkChallenge(opened, payload, keys, now)
+      trace.token = `${challenge.token.slice(0, 8)}…`
+      const broken = checkJoin(request, bytes, { challenge: payload.challenge, ...keys })
+      if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
+      const facts = await method.verify(payload.evidence, { challenge, now })
+      const token = await rule(deps, facts, payload, trace)
+      const outcome = await commit(token, payload, keys, trace)
+      trace.agent = outcome.agent.id
+      trace.again = outcome.kind === 'again'
+      trace.newAgent = outcome.kind === 'joined' && outcome.newAgent
+      trace.expires = outcome.identity.expires
+      return issueAgentCredentials(deps, outcome.agent, outcome.identity, keys.service)
+    },
+  }
+}

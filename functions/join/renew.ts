@@ -1,0 +1,134 @@
+/**
+ * Renewal (protocols.md 2): the generation is compared and set in one write. A generation that cannot be explained by a lost
+ * answer means that somebody else holds a copy of this identity: the agent is locked, both copies with it. An expired certificate
+ * is refused and locks nothing, so an old backup cannot lock a live agent.
+ */
+import {
+  renewPayload,
+  type Credentials,
+  type RenewPayload,
+  type RenewRequest,
+} from '../../core/api/join.ts'
+import { identityOf, type AgentIdentity } from '../../core/certs/identity.ts'
+import { thumbprint } from '../../core/certs/signer.ts'
+import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
+import { verifyLeaf } from '../../core/certs/x509-verify.ts'
+import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
+import { AppError, reasonOf } from '../../core/errors.ts'
+import { newId } from '../../core/ids.ts'
+import { checkRenewal, decodeKey } from '../../core/join/messages.ts'
+import { LIMITS } from '../../core/limits.ts'
+import { parse } from '../../core/parse.ts'
+import { parseJson } from '../../core/strict-json.ts'
+import type { JoinDeps } from '../deps.ts'
+import { issueAgentCredentials } from './agent-certificates.ts'
+
+/** What is known of a renewal so far, for the audit log. */
+export interface RenewTrace {
+  agent?: string
+  service?: string
+  generation?: number
+  again?: boolean
+  /** Set when this renewal locked the agent. */
+  lock?: string
+  expires?: Instant
+}
+
+const refuse = (internal: string, message?: string): AppError =>
+  new AppError('ERR_RENEWAL_REFUSED', message, { internal })
+
+export interface Renewer {
+  renew(request: RenewRequest, trace: RenewTrace): Promise<Credentials>
+}
+
+function agentOf(
+  deps: JoinDeps,
+  payload: RenewPayload,
+  now: Instant,
+): { certificate: Certificate; identity: AgentIdentity } {
+  let certificate: Certificate
+  try {
+    certificate = readCertificate(Buffer.from(payload.certificate, 'base64url'))
+    verifyLeaf(certificate, { roots: deps.cas.host, now, usage: 'client' })
+  } catch (cause) {
+    throw new AppError('ERR_RENEWAL_REFUSED', undefined, { cause, internal: reasonOf(cause) })
+  }
+  const identity = identityOf(certificate)
+  if (identity.kind !== 'agent' || identity.cluster !== deps.cluster)
+    throw refuse('the certificate is not of an agent of this cluster')
+  return { certificate, identity }
+}
+
+function checkTime(time: number, now: Instant): void {
+  if (Math.abs(now - fromSeconds(time)) <= LIMITS.proofWindow.value) return
+  throw new AppError('ERR_CLOCK', undefined, {
+    details: { serverTime: now },
+    internal: `off by ${Math.round((fromSeconds(time) - now) / 1000)} s`,
+  })
+}
+
+export function createRenewer(deps: JoinDeps): Renewer {
+  const { clock, random, stores } = deps
+
+  async function lockCopied(identity: AgentIdentity, trace: RenewTrace): Promise<never> {
+    const now = clock.now()
+    const lock = newId('lock', now, random)
+    await stores.locks.create({
+      id: lock,
+      target: { kind: 'agent', agent: identity.agentId },
+      message: 'its identity was copied: two machines renewed the same generation',
+      created: now,
+      createdBy: 'postern',
+      expires: undefined,
+    })
+    trace.lock = lock
+    throw refuse('copied identity: the agent is locked now')
+  }
+
+  return {
+    async renew(request, trace) {
+      const bytes = Buffer.from(request.payload, 'base64url')
+      const payload = parse(renewPayload, parseJson(bytes))
+      const now = clock.now()
+      if (payload.cluster !== deps.cluster) throw refuse('the request is for another cluster')
+      const { certificate, identity } = agentOf(deps, payload, now)
+      trace.agent = identity.agentId
+      trace.service = identity.service
+      trace.generation = payload.generation
+      const next = decodeKey(payload.next_key, 'next_key')
+      const keys = { current: certificate.publicKey, next }
+      const broken = checkRenewal(request, bytes, keys)
+      if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
+      // After the proofs: only who holds the key learns what our clock says of it.
+      checkTime(payload.time, now)
+      if (thumbprint(next) === certificate.thumbprint)
+        throw refuse('the next key is the current one')
+      const agent = await stores.agents.get(identity.agentId)
+      if (!agent) throw refuse('the agent was removed')
+      const outcome = await stores.agents.renew({
+        agentId: identity.agentId,
+        service: identity.service,
+        now,
+        generation: payload.generation,
+        current: certificate.thumbprint,
+        next: thumbprint(next),
+        certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
+      })
+      switch (outcome.kind) {
+        case 'copied':
+          return lockCopied(identity, trace)
+        case 'locked':
+        case 'unknown':
+          throw refuse(outcome.kind)
+        case 'key enrolled':
+          throw new AppError('ERR_KEY_ENROLLED', undefined, { internal: outcome.kind })
+        case 'again':
+        case 'renewed':
+          trace.generation = outcome.identity.generation
+          trace.again = outcome.kind === 'again'
+          trace.expires = outcome.identity.expires
+          return issueAgentCredentials(deps, agent, outcome.identity, next)
+      }
+    },
+  }
+}

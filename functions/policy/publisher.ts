@@ -1,0 +1,97 @@
+/**
+ * The signed policy and its freshness stamp (protocols.md 6). Both are shared through the table, so that every function serves
+ * the same bytes for a version and one stamp is signed in 30 s for the whole cluster.
+ */
+import { createHash } from 'node:crypto'
+import { FRESHNESS_TYP, POLICY_TYP } from '../../core/api/policy.ts'
+import { jwsSign } from '../../core/certs/jws.ts'
+import { seconds, type Instant } from '../../core/clock.ts'
+import type { Freshness, Policy } from '../../core/domain/policy.ts'
+import { AppError, invariant } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
+import type { PolicyDeps } from '../deps.ts'
+import type { SignedFreshness, SignedPolicy } from '../store/policy-store.ts'
+
+export interface PolicyPublisher {
+  /** The signed document of the version in force now. Strongly consistent. */
+  current(): Promise<SignedPolicy>
+  /** A stamp for this document, at most LIMITS.policyFreshness old. */
+  freshness(policy: SignedPolicy): Promise<SignedFreshness>
+}
+
+type Deps = Pick<PolicyDeps, 'cluster' | 'cas' | 'clock' | 'policySigner'> & {
+  readonly stores: Pick<PolicyDeps['stores'], 'policy'>
+}
+
+const payloadOf = (jws: string): Buffer => Buffer.from(jws.split('.')[1] ?? '', 'base64url')
+
+export function createPolicyPublisher(deps: Deps): PolicyPublisher {
+  const { clock, cluster, policySigner } = deps
+  const store = deps.stores.policy
+
+  async function sign(now: Instant): Promise<SignedPolicy> {
+    const snapshot = await store.snapshot(now)
+    const policy: Policy = {
+      cluster,
+      version: snapshot.version,
+      issued: seconds(now),
+      expires: seconds(now) + LIMITS.policyTtl.value / 1000,
+      roles: snapshot.roles,
+      users: Object.fromEntries(snapshot.users.map((user) => [user.name, user.roles])),
+      locks: snapshot.locks,
+      cas: deps.cas.bundle,
+    }
+    const jws = await jwsSign(policySigner, { typ: POLICY_TYP }, policy)
+    if (jws.length > LIMITS.policySize.value)
+      throw new AppError('ERR_INTERNAL', undefined, {
+        internal: `the policy has ${jws.length} bytes; the limit is ${LIMITS.policySize.value}`,
+      })
+    const digest = createHash('sha256').update(payloadOf(jws)).digest('base64url')
+    return store.publish({ version: snapshot.version, digest, jws })
+  }
+
+  /** A version that nothing changes would run out: past half of its life a new one is made of the same content. */
+  const isOld = (signed: SignedPolicy, now: Instant): boolean => {
+    const { issued } = JSON.parse(payloadOf(signed.jws).toString('utf8')) as { issued: number }
+    return seconds(now) - issued > LIMITS.policyTtl.value / 2000
+  }
+  // Parsing megabytes for each poll would be waste: what was found young stays so until then.
+  let checked: { readonly digest: string; readonly at: Instant } | undefined
+  const needsBump = (signed: SignedPolicy, now: Instant): boolean => {
+    if (checked?.digest === signed.digest && now - checked.at < LIMITS.policyTtl.value / 100)
+      return false
+    if (isOld(signed, now)) return true
+    checked = { digest: signed.digest, at: now }
+    return false
+  }
+
+  return {
+    async current() {
+      const now = clock.now()
+      const [version, signed] = await Promise.all([store.version(), store.signed()])
+      if (signed && signed.version >= version && !needsBump(signed, now)) return signed
+      if (signed && signed.version >= version) await store.bump()
+      const published = await sign(now)
+      invariant(published.version >= version, 'a published policy is as new as the version read')
+      return published
+    },
+    async freshness(policy) {
+      const now = clock.now()
+      const stamp = await store.freshness()
+      if (
+        stamp &&
+        stamp.version >= policy.version &&
+        now - stamp.issued < LIMITS.policyFreshness.value
+      )
+        return stamp
+      const claims: Freshness = {
+        cluster,
+        version: policy.version,
+        digest: policy.digest,
+        issued: seconds(now),
+      }
+      const jws = await jwsSign(policySigner, { typ: FRESHNESS_TYP }, claims)
+      return store.publishFreshness({ version: policy.version, issued: now, jws })
+    },
+  }
+}

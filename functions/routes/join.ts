@@ -1,0 +1,81 @@
+/** Joining and renewing. Every attempt that names a service is in the audit log, with the exact reason when it is refused. */
+import { challengeRequest, joinRequest, renewRequest } from '../../core/api/join.ts'
+import { iso } from '../../core/clock.ts'
+import type { EventField, EventType } from '../../core/domain/event.ts'
+import { isAppError, reasonOf } from '../../core/errors.ts'
+import { audit } from '../audit.ts'
+import type { JoinDeps } from '../deps.ts'
+import { body, sourceIp, type Ctx, type VerbApp } from '../http.ts'
+import { createJoiner, type JoinTrace } from '../join/join.ts'
+import { createRenewer, type RenewTrace } from '../join/renew.ts'
+
+type Trace = JoinTrace & RenewTrace
+
+const fieldsOf = ({ node, agent, expires, ...rest }: Trace): Record<string, EventField> => ({
+  ...rest,
+  ...(node === undefined ? {} : { node }),
+  ...(agent === undefined ? {} : { agent }),
+  ...(expires === undefined ? {} : { expires: iso(expires) }),
+})
+
+/** Runs `work` and writes down how it ended, before anybody is answered. */
+async function audited<T>(
+  deps: JoinDeps,
+  c: Ctx,
+  type: EventType,
+  trace: Trace,
+  work: () => Promise<T>,
+): Promise<T> {
+  const entry = () => ({
+    type,
+    actor: trace.agent ?? sourceIp(c),
+    ...(trace.node === undefined ? {} : { resource: `node/${trace.node}` }),
+    fields: fieldsOf(trace),
+  })
+  let result: T
+  try {
+    result = await work()
+  } catch (error) {
+    // Bodies that name no service were never a join; they are not worth a write to whoever sends them.
+    if (trace.service !== undefined) {
+      const outcome = isAppError(error) && error.kind.status < 500 ? 'refused' : 'failed'
+      await audit(deps, c, { ...entry(), outcome, reason: reasonOf(error) })
+    }
+    if (trace.lock !== undefined && trace.agent !== undefined)
+      await audit(deps, c, {
+        type: 'lock.create',
+        actor: 'postern',
+        resource: `agent/${trace.agent}`,
+        reason: 'copied identity',
+        fields: { lock: trace.lock },
+      })
+    throw error
+  }
+  await audit(deps, c, entry())
+  return result
+}
+
+export function joinRoutes(app: VerbApp, deps: JoinDeps): void {
+  const joiner = createJoiner(deps)
+  const renewer = createRenewer(deps)
+
+  app.post('/v1/join/challenge', (c: Ctx) => {
+    deps.limiter.take('anonymous', sourceIp(c))
+    return c.json(joiner.challenge(body(c, challengeRequest)))
+  })
+
+  app.post('/v1/join', async (c: Ctx) => {
+    deps.limiter.take('anonymous', sourceIp(c))
+    const request = body(c, joinRequest)
+    const trace: Trace = {}
+    return c.json(await audited(deps, c, 'agent.join', trace, () => joiner.join(request, trace)))
+  })
+
+  app.post('/v1/renew', async (c: Ctx) => {
+    deps.limiter.take('anonymous', sourceIp(c))
+    const request = body(c, renewRequest)
+    const trace: Trace = {}
+    const work = () => renewer.renew(request, trace)
+    return c.json(await audited(deps, c, 'agent.renew', trace, work))
+  })
+}

@@ -1,0 +1,43 @@
+/** What anyone may know: where the cluster is, and the public halves of its CAs. Pins shown here are never trusted by clients. */
+import type { CaDocument, Discovery, Ping } from '../../core/domain/cluster.ts'
+import { JOIN_METHOD_NAMES } from '../../core/join/methods.ts'
+import type { BaseDeps } from '../deps.ts'
+import type { VerbApp } from '../http.ts'
+
+export function publicRoutes(app: VerbApp, deps: BaseDeps): void {
+  const { cluster, cas } = deps
+  const caPins = [...cas.pins]
+
+  app.get('/.well-known/postern', (c) => {
+    const discovery: Discovery = {
+      cluster,
+      api: deps.origins()[0] ?? new URL(c.req.url).origin,
+      proxies: [...deps.proxies()],
+      ca_pins: caPins,
+    }
+    return c.json(discovery)
+  })
+
+  app.get('/v1/ping', (c) => {
+    const ping: Ping = {
+      cluster,
+      version: deps.version,
+      proxies: [...deps.proxies()],
+      join_methods: [...JOIN_METHOD_NAMES],
+      ca_pins: caPins,
+    }
+    return c.json(ping)
+  })
+
+  app.get('/v1/ca', (c) => {
+    const { host, user, policy } = cas.bundle
+    const document: CaDocument = {
+      cluster,
+      host: { x509: [...host.x509], ssh: [...host.ssh] },
+      user: { x509: [...user.x509], ssh: [...user.ssh] },
+      policy: [...policy],
+      ca_pins: caPins,
+    }
+    return c.json(document)
+  })
+}

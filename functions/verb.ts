@@ -1,0 +1,13 @@
+/** A verb: one Hono app with the routes of one function and nothing else. */
+import type { BaseDeps } from './deps.ts'
+import { verbApp, type VerbApp } from './http.ts'
+import { useBase } from './middleware/base.ts'
+
+export type Mount<D> = (app: VerbApp, deps: D) => void
+
+export function createVerb<D extends BaseDeps>(deps: D, ...mounts: readonly Mount<D>[]): VerbApp {
+  const app = verbApp()
+  useBase(app, deps)
+  for (const mount of mounts) mount(app, deps)
+  return app
+}

@@ -1,0 +1,58 @@
+/**
+ * Which resources a caller may see and find the way to: operators with the right all, users what decide() would let them reach.
+ * The agent decides again for every stream; this only keeps from the list what would be refused.
+ */
+import { decide, type Want } from '../core/access/decide.ts'
+import type { Instant } from '../core/clock.ts'
+import type { Resource } from '../core/domain/resource.ts'
+import type { RuleKind } from '../core/domain/role.ts'
+import { LIMITS } from '../core/limits.ts'
+import { may, type Caller, type UserCaller } from './middleware/caller.ts'
+
+function wantOf(resource: Resource): Want | undefined {
+  switch (resource.kind) {
+    case 'node':
+      return { kind: 'node', labels: resource.labels, login: undefined }
+    case 'app':
+      return { kind: 'app', labels: resource.labels }
+    case 'db':
+    case 'kube_cluster':
+      return undefined
+  }
+}
+
+export function userMayReach(caller: UserCaller, resource: Resource, now: Instant): boolean {
+  const want = wantOf(resource)
+  if (!want) return false
+  return decide({
+    user: caller.identity.user,
+    traits: caller.identity.traits,
+    certificateRoles: caller.identity.roles,
+    certificateExpires: caller.identity.expires,
+    currentRoles: caller.user.roles,
+    roles: new Map(caller.roles.map((role) => [role.name, role])),
+    locks: caller.locks,
+    agentId: resource.agentId,
+    want,
+    now,
+    viewAge: 0,
+    strictAge: LIMITS.policyStrict.value,
+  }).allow
+}
+
+/** The filter for this caller; undefined when the caller is nobody who sees resources at all. */
+export function visibleTo(
+  caller: Caller,
+  kind: RuleKind,
+  now: Instant,
+): ((resource: Resource) => boolean) | undefined {
+  switch (caller.kind) {
+    case 'operator':
+      return may(caller, kind, 'list') ? () => true : undefined
+    case 'user':
+      return (resource) => userMayReach(caller, resource, now)
+    case 'agent':
+    case 'proxy':
+      return undefined
+  }
+}

@@ -1,0 +1,174 @@
+/** A control plane over the embedded store in memory, on a hand clock, and the callers that tests act as. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { signRequest } from '../../../core/certs/signed-request.ts'
+import { generateKey, keySigner, type Signer } from '../../../core/certs/signer.ts'
+import { readCertificate, type Certificate } from '../../../core/certs/x509-read.ts'
+import { userCertificates, type UserCertificates } from '../../../core/api/login.ts'
+import { newId } from '../../../core/ids.ts'
+import { encodeKey } from '../../../core/join/messages.ts'
+import { silentLog } from '../../../core/log.ts'
+import { systemRandom } from '../../../core/random.ts'
+import { createLocalControlPlane, type LocalControlPlane } from '../../../functions/wiring.ts'
+import { openLocalStores } from '../../../functions/local-store.ts'
+import { handClock, type HandClock } from '../../support/clock.ts'
+
+export const ORIGIN = 'https://gate.test'
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  /** Parsed JSON, undefined when there is no body. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into answers by path
+  readonly body: any
+  readonly text: string
+}
+
+export interface Call {
+  readonly body?: unknown
+  /** Instead of `body`: these very bytes. */
+  readonly raw?: string | Uint8Array
+  readonly headers?: Record<string, string>
+  readonly ip?: string
+}
+
+/** Somebody with an identity: signs each request. */
+export interface Signatory {
+  readonly certificate: Certificate
+  readonly signer: Signer
+}
+
+export interface World {
+  readonly clock: HandClock
+  readonly plane: LocalControlPlane
+  readonly operatorKey: string
+  readonly dir: string
+  call(method: string, path: string, call?: Call): Promise<Answer>
+  /** As the operator. */
+  op(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<Answer>
+  /** As an identity. */
+  as(
+    who: Signatory,
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<Answer>
+  /** A user with these roles and logins, and a fresh certificate. */
+  user(
+    name: string,
+    roles: readonly string[],
+    logins?: readonly string[],
+  ): Promise<Signatory & { certs: UserCertificates }>
+  proxy(): Promise<Signatory>
+  close(): Promise<void>
+}
+
+export async function openWorld(): Promise<World> {
+  const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
+  const clock = handClock()
+  const random = systemRandom
+  const local = await openLocalStores({
+    path: undefined,
+    cursorKey: random.bytes(32),
+    clock,
+    random,
+    log: silentLog,
+  })
+  const plane = await createLocalControlPlane({
+    dataDir: join(dir, 'data'),
+    stores: local.stores,
+    clusterName: 'test.internal',
+    publicOrigins: () => [ORIGIN],
+    proxies: () => ['gate.test:443'],
+    clock,
+  })
+  const { operatorKey } = await plane.bootstrap({
+    user: 'root-owner',
+    roles: ['access', 'editor', 'auditor'],
+    traits: { logins: ['owner'] },
+  })
+
+  const call: World['call'] = async (method, path, given = {}) => {
+    const body = given.raw ?? (given.body === undefined ? undefined : JSON.stringify(given.body))
+    const headers = new Headers(given.headers)
+    if (body !== undefined && !headers.has('content-type'))
+      headers.set('content-type', 'application/json')
+    const request = new Request(ORIGIN + path, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body: body as string }),
+    })
+    const response = await plane.fetch(request, { ip: given.ip ?? '192.0.2.1' })
+    const text = await response.text()
+    const json = (response.headers.get('content-type') ?? '').includes('json')
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text !== '' && json ? (JSON.parse(text) as unknown) : undefined,
+      text,
+    }
+  }
+
+  const bearer = (key: string) => ({ authorization: `Bearer ${key}` })
+  const op: World['op'] = (method, path, body, headers) =>
+    call(method, path, { body, headers: { ...bearer(operatorKey), ...headers } })
+
+  const as: World['as'] = async (who, method, path, body, headers) => {
+    const raw = body === undefined ? undefined : JSON.stringify(body)
+    const authorization = await signRequest({
+      method,
+      url: ORIGIN + path,
+      ...(raw === undefined ? {} : { body: raw }),
+      cluster: plane.cluster,
+      certificate: who.certificate,
+      signer: who.signer,
+      now: clock.now(),
+    })
+    return call(method, path, {
+      ...(raw === undefined ? {} : { raw }),
+      headers: { authorization, ...headers },
+    })
+  }
+
+  return {
+    clock,
+    plane,
+    operatorKey,
+    dir,
+    call,
+    op,
+    as,
+    async user(name, roles, logins = [name]) {
+      await op('PUT', `/v1/users/${encodeURIComponent(name)}`, {
+        kind: 'user',
+        version: 'v2',
+        metadata: { name },
+        spec: { roles, traits: { logins } },
+      })
+      const key = generateKey()
+      const answer = await op('POST', '/v1/certs', {
+        public_key: encodeKey(key.publicKey),
+        user: name,
+      })
+      const certs = userCertificates.parse(answer.body)
+      return { certs, certificate: readCertificate(certs.x509), signer: keySigner(key.privateKey) }
+    },
+    async proxy() {
+      const key = generateKey()
+      const id = newId('proxy', clock.now(), random)
+      const issued = await plane.issueProxyIdentity(id, key.publicKey)
+      return { certificate: issued.certificate, signer: keySigner(key.privateKey) }
+    },
+    async close() {
+      await local.close()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
