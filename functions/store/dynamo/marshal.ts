@@ -30,8 +30,11 @@ export function marshalValue(value: Value): AttributeValue {
 
 export function marshal(plain: Plain): Item {
   const item: Item = {}
-  for (const [name, value] of Object.entries(plain))
+  for (const [name, value] of Object.entries(plain)) {
+    // Not storable: libraries on the way would take it for the prototype and lose it.
+    invariant(name !== '__proto__', 'no attribute is named __proto__')
     if (value !== undefined) item[name] = marshalValue(value)
+  }
   return item
 }
 
@@ -46,6 +49,5 @@ export function unmarshalValue(value: AttributeValue): Value {
   return unmarshal(value.M)
 }
 
-/** Keys become own properties whatever their name (`__proto__` is a legal label key). */
 export const unmarshal = (item: Item): Plain =>
   Object.fromEntries(Object.entries(item).map(([name, value]) => [name, unmarshalValue(value)]))
