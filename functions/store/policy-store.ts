@@ -29,7 +29,10 @@ export interface PolicyStore {
   version(): Promise<number>
   /** Bumps it for a change that is not in the table (a CA). */
   bump(): Promise<number>
-  /** Roles, users and locks of exactly one version: read again when a change fell in between. Strongly consistent. */
+  /**
+   * Roles, users and locks with their version. Read again when a change fell in between; when changes do not cease, what is
+   * in it is newer than the version says, never older, and the bump that made it so calls for the next one. Strongly consistent.
+   */
   snapshot(now: Instant): Promise<PolicySnapshot>
   /** The newest signed document. Strongly consistent. */
   signed(): Promise<SignedPolicy | undefined>
