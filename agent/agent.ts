@@ -41,8 +41,8 @@ export interface Agent {
   readonly agentId: AgentId | undefined
   readonly config: AgentConfig
   readonly services: ReadonlyMap<ServiceKind, ServiceState>
-  onState(fn: StateListener): () => void
-  settled(signal?: AbortSignal): Promise<void>
+  readonly onState: (fn: StateListener) => () => void
+  readonly settled: (signal?: AbortSignal) => Promise<void>
   reload(config: AgentConfig): Promise<void>
   stop(): Promise<void>
 }

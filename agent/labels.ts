@@ -66,7 +66,7 @@ export function runCommand(
 
 function firstLine(out: Buffer): string | undefined {
   const text = (out.toString('utf8').split('\n')[0] ?? '')
-    // eslint-disable-next-line no-control-regex -- control characters are what a label must not hold
+
     .replaceAll(/[\u0000-\u001f\u007f\ufffd]/g, '')
     .trim()
   return text === '' ? undefined : text.slice(0, LIMITS.labelValue.value)

@@ -42,7 +42,7 @@ export interface RunnerDeps extends Omit<TunnelKeeperDeps, 'held' | 'kind' | 'se
   readonly httpsProxy: string | undefined
   createService(runner: ServiceParts): AgentService
   /** What this service serves now. */
-  announced(): Announced
+  readonly announced: () => Announced
   onState(state: ServiceState): void
   /** Called with every identity that comes into force. */
   onIdentity(held: HeldIdentity): Promise<void>
@@ -50,7 +50,7 @@ export interface RunnerDeps extends Omit<TunnelKeeperDeps, 'held' | 'kind' | 'se
 
 /** What a service is built from. */
 export interface ServiceParts {
-  held(): HeldIdentity
+  readonly held: () => HeldIdentity
   readonly spool: Spool
 }
 

@@ -19,7 +19,7 @@ import type { ReplayGuard } from './streams/replay.ts'
 
 export interface TunnelKeeperDeps {
   readonly kind: ServiceKind
-  held(): HeldIdentity
+  readonly held: () => HeldIdentity
   readonly service: AgentService
   readonly finder: ClusterFinder
   readonly keeper: PolicyKeeper

@@ -1,7 +1,7 @@
 /** Dials a registered target. Only what the configuration names is ever dialled; no address comes from a user. */
 import { connect, type Socket } from 'node:net'
 import type { Clock } from '../../../core/clock.ts'
-import { AppError } from '../../../core/errors.ts'
+import { AppError, toAppError } from '../../../core/errors.ts'
 import { LIMITS } from '../../../core/limits.ts'
 
 /** Rejects with ERR_UPSTREAM_UNREACHABLE or the signal's reason. */
@@ -16,7 +16,7 @@ export function dialTarget(
       settle()
       socket.on('error', () => undefined)
       socket.destroy()
-      reject(error as Error)
+      reject(toAppError(error))
     }
     const unreachable = (why: string, cause?: unknown): void =>
       fail(

@@ -9,7 +9,7 @@ import { identityOf, type UserIdentity } from '../../../core/certs/identity.ts'
 import { readCertificate, type Certificate } from '../../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../../core/certs/x509-verify.ts'
 import type { Clock } from '../../../core/clock.ts'
-import { AppError } from '../../../core/errors.ts'
+import { AppError, toAppError } from '../../../core/errors.ts'
 import { INNER_ALPN } from '../../../core/tunnel/inner.ts'
 import type { PolicyView, ServiceCredential } from '../service.ts'
 
@@ -84,7 +84,7 @@ export function createInnerTls(deps: InnerTlsDeps): InnerTls {
           // Late errors of a socket that is being thrown away.
           socket.on('error', () => undefined)
           socket.destroy()
-          reject(error as Error)
+          reject(toAppError(error))
         }
         const onSecure = (): void => {
           try {

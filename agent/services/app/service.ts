@@ -139,7 +139,7 @@ export function createAppService(ctx: ServiceContext, options: AppServiceOptions
     readonly grant: Grant
     readonly target: { readonly bytesRead: number; readonly bytesWritten: number }
     readonly signal: AbortSignal
-    cut(reason: Error): void
+    readonly cut: (reason: Error) => void
   }
 
   /** What ends a session from outside. Returns how to stop watching. */

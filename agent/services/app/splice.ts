@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 export function spliceDuplex(
   user: Duplex,
   target: Duplex,
-): { readonly ended: Promise<Error | undefined>; cut(reason: Error): void } {
+): { readonly ended: Promise<Error | undefined>; readonly cut: (reason: Error) => void } {
   let failed: Error | undefined
   const ended = new Promise<Error | undefined>((resolve) => {
     let open = 2
