@@ -21,4 +21,6 @@ if (!build) {
   process.stderr.write('error: this package carries neither a build nor its sources\n')
   process.exit(1)
 }
+// The SDK's notice about Node 20 tells an operator nothing that package.json's engines do not decide.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
 await import(`../dist/${build.build}/postern.mjs`)

@@ -5,11 +5,13 @@
 import { lstatSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { AppError } from '../core/errors.ts'
+import { AppError, isAppError } from '../core/errors.ts'
 import { isResourceName } from '../core/domain/name.ts'
 import type { Cli } from './cli.ts'
 import { loadProfile, type StoredProfile } from './connect/profile.ts'
 import type { ProfileOptions } from './host.ts'
+import { knownCluster } from './known-cluster.ts'
+import { HintedError } from './ui/report.ts'
 
 /** Somebody else's directory in /tmp must not decide whom we talk to: own, and private. */
 function isOwn(dir: string): boolean {
@@ -48,5 +50,15 @@ export async function profileDir(cli: Cli, options: ProfileOptions): Promise<str
 export async function openProfile(cli: Cli, options: ProfileOptions): Promise<StoredProfile> {
   const dir = await profileDir(cli, options)
   if (dir === undefined) throw new AppError('ERR_PROFILE_MISSING')
-  return loadProfile(dir)
+  try {
+    return await loadProfile(dir)
+  } catch (e) {
+    const known =
+      isAppError(e) && e.code === 'ERR_PROFILE_MISSING' ? await knownCluster(dir) : undefined
+    if (!known) throw e
+    throw new HintedError(
+      new AppError('ERR_PROFILE_MISSING', `not signed in to ${known.cluster}`, { cause: e }),
+      'run postern login',
+    )
+  }
 }

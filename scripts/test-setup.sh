@@ -24,8 +24,10 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 # Their services are for the tests to start, not for this machine to run.
-printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+  printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 # shellcheck disable=SC2086 -- one word for each package
 apt-get install -q -y --no-install-recommends $packages

@@ -5,17 +5,18 @@ import { userInfo } from 'node:os'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
-import { caBundle, discovery } from '../../core/domain/cluster.ts'
-import { AppError } from '../../core/errors.ts'
+import { caBundle, discovery, type Discovery } from '../../core/domain/cluster.ts'
+import { AppError, isAppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
 import type { Cli } from '../cli.ts'
-import { loadProfile, saveProfile, type StoredProfile } from '../connect/profile.ts'
+import { saveProfile } from '../connect/profile.ts'
 import { readPassword } from '../input.ts'
+import { knownCluster, type KnownCluster } from '../known-cluster.ts'
 import { currentFile, profileDir } from '../profiles.ts'
 import { knownHosts, sshConfigFile } from '../ssh-config.ts'
-import { usage } from '../ui/report.ts'
+import { HintedError, usage } from '../ui/report.ts'
 
 export interface LoginOptions {
   readonly proxy?: string | undefined
@@ -43,7 +44,7 @@ function originOf(text: string): string {
 async function targetOf(
   cli: Cli,
   options: LoginOptions,
-  known: StoredProfile | undefined,
+  known: KnownCluster | undefined,
 ): Promise<Target> {
   const asked = options.proxy === undefined ? undefined : originOf(options.proxy)
   const origin = asked ?? known?.api
@@ -53,11 +54,11 @@ async function targetOf(
     const { ca } = await fetchPinnedCa({ url: origin, pins, proxy: cli.env.httpsProxy })
     return { origin, pins, trust: { system: false, ca } }
   }
-  if (known) return { origin, pins: known.caPins, trust: { system: true, ca: known.hostCas } }
+  if (known) return { origin, pins: known.ca_pins, trust: { system: true, ca: [known.ca] } }
   return { origin, pins: [], trust: systemTrust }
 }
 
-function userOf(cli: Cli, options: LoginOptions, known: StoredProfile | undefined): string {
+function userOf(cli: Cli, options: LoginOptions, known: KnownCluster | undefined): string {
   const name = options.user ?? known?.user
   if (name !== undefined) return name
   try {
@@ -68,13 +69,25 @@ function userOf(cli: Cli, options: LoginOptions, known: StoredProfile | undefine
   }
 }
 
+/** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
+const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ERR_TLS_CERT_ALTNAME/
+
+async function discover(api: ApiClient): Promise<Discovery> {
+  try {
+    const answer = await api.request('GET', '/.well-known/postern')
+    return parse(discovery, answer, { code: 'ERR_INTERNAL' })
+  } catch (e) {
+    if (!isAppError(e) || !UNTRUSTED.test(e.message)) throw e
+    throw new HintedError(e, 'this machine does not trust its certificate; give --ca-pin sha256:…')
+  }
+}
+
 export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   const chosen = await profileDir(cli, options)
   // Another cluster than the profile's: a profile of its own, and nothing of the old one is believed.
-  const stored = chosen === undefined ? undefined : await loadProfile(chosen).catch(() => undefined)
-  const sameCluster =
-    stored && (options.proxy === undefined || isOf(stored, originOf(options.proxy)))
-  const known = sameCluster ? stored : undefined
+  const stored = chosen === undefined ? undefined : await knownCluster(chosen)
+  const asked = options.proxy === undefined ? undefined : originOf(options.proxy)
+  const known = stored && (asked === undefined || isOf(stored, asked)) ? stored : undefined
   const user = userOf(cli, options, known)
   const target = await targetOf(cli, options, known)
   const client = (baseUrl: string): ApiClient =>
@@ -86,9 +99,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
       proxy: cli.env.httpsProxy,
     })
   const first = client(target.origin)
-  const found = parse(discovery, await first.request('GET', '/.well-known/postern'), {
-    code: 'ERR_INTERNAL',
-  })
+  const found = await discover(first)
   const api = found.api === target.origin ? first : client(found.api)
   try {
     const cas = parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
@@ -131,14 +142,18 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
     cli.out(`roles    ${answer.roles.join(', ')}`)
     cli.out(`logins   ${answer.logins.join(', ') || '(none)'}`)
     cli.out(`expires  ${iso(fromSeconds(answer.expires))}`)
-    cli.note(`postern ls shows what there is; profile ${dir}`)
+    cli.note(
+      dir === (await profileDir(cli, options))
+        ? `postern ls shows what there is; the profile is ${dir}`
+        : `other commands here use another profile; add --profile ${answer.cluster} for this one`,
+    )
   } finally {
     api.close()
     first.close()
   }
 }
 
-const isOf = (profile: StoredProfile, origin: string): boolean =>
+const isOf = (profile: KnownCluster, origin: string): boolean =>
   profile.api === origin || profile.proxies.some((proxy) => originOf(proxy) === origin)
 
 async function setCurrent(cli: Cli, cluster: string): Promise<void> {

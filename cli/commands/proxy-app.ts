@@ -32,7 +32,6 @@ export async function proxyApp(
   try {
     const listener = await listenApp({
       session,
-      profile,
       name,
       host: at.host,
       port: at.port,

@@ -10,8 +10,9 @@ export async function status(
   cli: Cli,
   options: ProfileOptions & { readonly json?: true | undefined },
 ): Promise<void> {
-  await withClient(cli, options, async ({ profile, get }) => {
-    const now = await get(whoami, '/v1/whoami')
+  await withClient(cli, options, async (client) => {
+    const { profile } = client
+    const now = await client.get(whoami, '/v1/whoami')
     const facts = {
       cluster: profile.cluster,
       api: profile.api,

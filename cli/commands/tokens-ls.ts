@@ -14,6 +14,7 @@ export async function tokensLs(
   const tokens = await withClient(cli, options, (client) =>
     client.list(tokenDocument, '/v1/tokens'),
   )
+  tokens.sort((a, b) => a.status.created.localeCompare(b.status.created))
   if (options.json) return cli.out(JSON.stringify(tokens, null, 2))
   const now = cli.clock.now()
   const rows = tokens.map((token) => [

@@ -19,5 +19,4 @@ export function painter(stream: { readonly isTTY?: boolean }, noColor: boolean):
 
 /** Text of others (labels, reasons, messages) may carry control sequences that rewrite the screen: they become `?`. */
 export const safeText = (text: string): string =>
-  // eslint-disable-next-line no-control-regex -- control characters are what it takes out
   text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?')

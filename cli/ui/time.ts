@@ -7,9 +7,9 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 
 /** Two units at most say enough: 3d4h, 12h30m, 40s. */
-export function coarse(ms: number): string {
-  const unit = ms >= 24 * HOUR ? HOUR : ms >= HOUR ? MINUTE : ms >= 10 * MINUTE ? MINUTE : SECOND
-  return formatDuration(Math.floor(ms / unit) * unit)
+function coarse(ms: number): string {
+  const unit = ms >= 24 * HOUR ? HOUR : ms >= 10 * MINUTE ? MINUTE : SECOND
+  return formatDuration(Math.round(ms / unit) * unit)
 }
 
 export const ago = (at: number, now: Instant): string =>

@@ -3,19 +3,20 @@
  * certificates in <data-dir>/profile that are renewed while it runs. The same key stays with them, so that an ssh that
  * starts during a renewal never meets a key and a certificate that do not belong together.
  */
-import { createPrivateKey } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { userInfo } from 'node:os'
-import { plus, fromSeconds, type Clock, type Instant } from '../../core/clock.ts'
+import path from 'node:path'
+import { fromSeconds, plus, type Instant } from '../../core/clock.ts'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { isAppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
-import type { ApiClient } from '../../net/http-client.ts'
-import { keySigner } from '../../core/certs/signer.ts'
-import type { LocalControlPlane } from '../../functions/wiring.ts'
+import { apiClient, type ApiClient } from '../../net/http-client.ts'
+import { writeAtomic } from '../../agent/identity/files.ts'
 import { loadProfile, saveProfile, type StoredProfile } from '../connect/profile.ts'
 import { knownHosts, sshConfigFile } from '../ssh-config.ts'
 import type { Cli } from '../cli.ts'
+import type { Cluster } from './cluster.ts'
 
 export interface Owner {
   /** The name in the cluster. */
@@ -48,66 +49,74 @@ async function stored(dir: string): Promise<StoredProfile | undefined> {
   })
 }
 
-/** The operator key of an earlier start, or a new one together with the user. */
-export async function operatorKey(deps: {
-  readonly plane: LocalControlPlane
-  readonly profileDir: string
-  readonly owner: Owner
-  /** Is this key still good? */
-  works(key: string): Promise<boolean>
-}): Promise<{ readonly key: string; readonly fresh: boolean }> {
-  const known = (await stored(deps.profileDir))?.operatorKey
-  if (known !== undefined && (await deps.works(known))) return { key: known, fresh: false }
-  const { operatorKey: key } = await deps.plane.bootstrap({
-    user: deps.owner.user,
-    roles: ROLES,
-    traits: { logins: [deps.owner.login] },
-  })
-  return { key, fresh: true }
+/** Is this operator key still good? A store that was deleted knows it no more. */
+async function works(api: ApiClient): Promise<boolean> {
+  try {
+    await api.request('GET', '/v1/whoami')
+    return true
+  } catch (e) {
+    if (isAppError(e) && e.kind.exitCode === 3) return false
+    throw e
+  } finally {
+    api.close()
+  }
 }
 
-export interface OwnerProfileDeps {
-  readonly cli: Cli
-  readonly clock: Clock
-  readonly plane: LocalControlPlane
-  readonly api: ApiClient
-  readonly apiOrigin: string
-  readonly proxies: () => readonly string[]
-  readonly profileDir: string
+export interface SignedInOwner {
   readonly owner: Owner
-  readonly operatorKey: string
-}
-export interface OwnerProfile {
-  readonly sshConfig: string
+  /** Calls as the operator. */
+  readonly api: ApiClient
+  /** The operator key, when it was made just now. */
+  readonly newKey: string | undefined
   /** New certificates when half of the life of the old has passed. */
   renew(): Promise<void>
 }
 
-export async function ownerProfile(deps: OwnerProfileDeps): Promise<OwnerProfile> {
-  const { plane, clock, cli } = deps
-  const old = await stored(deps.profileDir)
+export async function signInOwner(deps: {
+  readonly cli: Cli
+  readonly cluster: Cluster
+  readonly dataDir: string
+}): Promise<SignedInOwner> {
+  const { cli, cluster } = deps
+  const { plane, origin } = cluster
+  const { clock, random } = cli
+  const owner = ownerOf(cli.env.user)
+  const dir = path.join(deps.dataDir, 'profile')
+  const old = await stored(dir)
+  const trust = { system: false, ca: plane.caBundle.host.x509 }
+  const client = (bearer: string) => apiClient({ baseUrl: origin, trust, bearer, clock, random })
+
+  const known = old?.operatorKey
+  const fresh = known === undefined || !(await works(client(known)))
+  const operatorKey = fresh
+    ? (
+        await plane.bootstrap({
+          user: owner.user,
+          roles: ROLES,
+          traits: { logins: [owner.login] },
+        })
+      ).operatorKey
+    : known
+  const api = client(operatorKey)
+
   const keyPem =
     old?.keyPem ?? generateKey().privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-  const publicKey = spki(keySigner(createPrivateKey(keyPem)).publicKey).toString('base64url')
-  const sshConfig = sshConfigFile({
-    cluster: plane.cluster,
-    profileDir: deps.profileDir,
-    self: cli.self,
-  })
+  const publicKey = spki(createPublicKey(keyPem)).toString('base64url')
+  const sshConfig = sshConfigFile({ cluster: plane.cluster, profileDir: dir, self: cli.self })
 
   async function issue(): Promise<Instant> {
     const now = clock.now()
     const answer = parse(
       userCertificates,
-      await deps.api.request('POST', '/v1/certs', { public_key: publicKey, user: deps.owner.user }),
+      await api.request('POST', '/v1/certs', { public_key: publicKey, user: owner.user }),
       { code: 'ERR_INTERNAL' },
     )
     const expires = fromSeconds(answer.expires)
-    await saveProfile(deps.profileDir, {
+    await saveProfile(dir, {
       cluster: plane.cluster,
-      api: deps.apiOrigin,
-      proxies: deps.proxies(),
-      user: deps.owner.user,
+      api: origin,
+      proxies: [cluster.address],
+      user: owner.user,
       caPins: plane.caPins,
       expires,
       hostCas: plane.caBundle.host.x509,
@@ -117,14 +126,24 @@ export async function ownerProfile(deps: OwnerProfileDeps): Promise<OwnerProfile
       knownHosts: knownHosts(plane.cluster, plane.caBundle.host.ssh),
       sshConfig,
       policyKeys: plane.caBundle.policy,
-      operatorKey: deps.operatorKey,
+      operatorKey,
     })
     return plus(now, (expires - now) / 2)
   }
+
   // At every start: the address may have changed, and roles as well.
   let renewAt = await issue()
+  const file = (name: string, content: string) =>
+    writeAtomic(path.join(deps.dataDir, name), content, random)
+  await file('ssh_config', sshConfig)
+  await file('ca.pem', plane.caBundle.host.x509.join(''))
+  // With the content type, so that the curl of the screen stays one short line.
+  const header = `authorization: Bearer ${operatorKey}\ncontent-type: application/json\n`
+  await file('operator.header', header)
   return {
-    sshConfig,
+    owner,
+    api,
+    newKey: fresh ? operatorKey : undefined,
     async renew() {
       if (clock.now() >= renewAt) renewAt = await issue()
     },

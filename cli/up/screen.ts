@@ -1,9 +1,9 @@
 /** What `up` shows: short, calm, ready to paste, without a secret but the operator key of the very first start. */
 import path from 'node:path'
-import type { AppError } from '../../core/errors.ts'
 import type { Paint } from '../ui/style.ts'
 import { safeText } from '../ui/style.ts'
 import type { Owner } from './first-user.ts'
+import type { ShownAgent } from './local-agents.ts'
 
 export interface ScreenInput {
   readonly cluster: string
@@ -15,9 +15,7 @@ export interface ScreenInput {
   readonly caPins: readonly string[]
   /** The operator key, at the first start only. */
   readonly newKey: string | undefined
-  readonly agent:
-    { readonly name: string; readonly id: string | undefined; readonly joined: boolean } | undefined
-  readonly agentError: AppError | undefined
+  readonly agent: ShownAgent | undefined
   /** Reached from this machine alone? */
   readonly loopback: boolean
 }
@@ -32,6 +30,12 @@ function shown(cwd: string, file: string): string {
   return shellWord(relative.startsWith('..') || relative === '' ? file : relative)
 }
 
+function agentLine({ name, id, joined, error }: ShownAgent): string {
+  if (error) return `${name}: ${safeText(error.message)}`
+  const how = joined ? 'joined with a one-time token' : 'back with its identity'
+  return `${name}${id === undefined ? '' : ` (${id})`}, ${how}`
+}
+
 export function screen(input: ScreenInput, paint: Paint): string[] {
   const file = (name: string) => shown(input.cwd, path.join(input.dataDir, name))
   const host = input.origin.replace('https://', '')
@@ -43,11 +47,7 @@ export function screen(input: ScreenInput, paint: Paint): string[] {
     `  data            ${shown(input.cwd, input.dataDir)}`,
     `  you are         ${input.owner.user}, certificate for 12 hours, renewed while this runs`,
   ]
-  if (input.agent)
-    lines.push(
-      `  agent           ${input.agent.name}${input.agent.id === undefined ? '' : ` (${input.agent.id})`}, ${input.agent.joined ? 'joined with a one-time token' : 'back with its identity'}`,
-    )
-  if (input.agentError) lines.push(`  agent           ${safeText(input.agentError.message)}`)
+  if (input.agent) lines.push(`  agent           ${agentLine(input.agent)}`)
   if (input.owner.root)
     lines.push(
       '',

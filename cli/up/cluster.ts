@@ -1,0 +1,73 @@
+/** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
+import type { Log } from '../../core/log.ts'
+import { createLocalControlPlane, type LocalControlPlane } from '../../functions/wiring.ts'
+import type { Cli } from '../cli.ts'
+import { address, type ListenAddress } from '../listen.ts'
+import { openListener } from './listener.ts'
+import { namesFor } from './names.ts'
+import { localProxyIdentity } from './proxy-identity.ts'
+import { startProxy } from './start-proxy.ts'
+import type { Closer } from './stopping.ts'
+import { serverTls } from './tls.ts'
+
+export interface Cluster {
+  readonly plane: LocalControlPlane
+  /** `host:port`, as this machine and, where it listens for them, others dial it. */
+  readonly address: string
+  /** `https://` and the address. */
+  readonly origin: string
+  /** Looks whether names changed or a certificate is past half of its life. */
+  renew(): Promise<void>
+}
+
+export interface ClusterDeps {
+  readonly cli: Pick<Cli, 'clock' | 'random'>
+  readonly dataDir: string
+  readonly listen: ListenAddress
+  readonly log: Log
+  readonly stopping: Closer
+}
+
+export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
+  const { dataDir, listen, log, stopping } = deps
+  const { clock, random } = deps.cli
+  // Port 0 is known once the listener is there; nobody asks for an address before.
+  let port = listen.port
+  let names = namesFor(listen.host)
+  const main = () => address(names.main, port)
+  const all = () =>
+    [...new Set([names.main, ...names.ips, ...names.dns])].map((n) => address(n, port))
+
+  const plane = await createLocalControlPlane({
+    dataDir,
+    publicOrigins: () => all().map((at) => `https://${at}`),
+    proxies: () => [main()],
+    clock,
+    random,
+    log,
+  })
+  stopping.push(() => plane.close())
+  const tls = await serverTls(plane, clock, names)
+  const identity = await localProxyIdentity({ plane, dataDir, clock, random })
+  const proxy = startProxy({ cli: deps.cli, plane, identity, addresses: all, log })
+  const listener = await openListener(listen, tls.material, {
+    fetch: (request, peer) => plane.fetch(request, peer),
+    handleRequest: (request, response) => proxy.handleRequest(request, response),
+    handleUpgrade: (request, socket, head) => proxy.handleUpgrade(request, socket, head),
+  })
+  stopping.push(() => listener.close())
+  stopping.push(() => proxy.stop())
+  port = listener.port
+  await proxy.start(`https://${main()}`)
+  return {
+    plane,
+    address: main(),
+    origin: `https://${main()}`,
+    async renew() {
+      names = namesFor(listen.host)
+      const next = await tls.renew(names)
+      if (next) listener.setTls(next)
+      await identity.renew()
+    },
+  }
+}
