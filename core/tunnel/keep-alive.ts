@@ -24,7 +24,8 @@ export class KeepAlive {
   #progress: number
   #timer: Timer | undefined
   #watch: Timer | undefined
-  #watchedSince = 0
+  /** Anything heard since the watch began? */
+  #answered = true
   #suspected = false
 
   constructor(options: KeepAliveOptions) {
@@ -36,6 +37,7 @@ export class KeepAlive {
   /** The peer sent something. */
   received(): void {
     this.#heard = this.#o.clock.monotonic()
+    this.#answered = true
     if (!this.#suspected) return
     this.#suspected = false
     this.#o.suspect(false)
@@ -44,7 +46,7 @@ export class KeepAlive {
   /** We sent something that the peer should show signs of life for. */
   sent(): void {
     if (this.#watch) return
-    this.#watchedSince = this.#o.clock.monotonic()
+    this.#answered = false
     this.#watch = this.#o.clock.after(this.#o.limits.suspectAfter, () => this.#watched())
     this.#o.ping()
   }
@@ -61,7 +63,7 @@ export class KeepAlive {
 
   #watched(): void {
     this.#watch = undefined
-    if (this.#heard > this.#watchedSince || this.#suspected) return
+    if (this.#answered || this.#suspected) return
     this.#suspected = true
     this.#o.suspect(true)
   }

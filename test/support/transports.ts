@@ -1,0 +1,155 @@
+/** The carriers a tunnel is tested over: memory, TCP, and the real thing, a WebSocket inside TLS. */
+import { once } from 'node:events'
+import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
+import { createServer as createHttpsServer } from 'node:https'
+import { WebSocket } from 'ws'
+import { systemClock } from '../../core/clock.ts'
+import { AppError } from '../../core/errors.ts'
+import type { Transport } from '../../core/tunnel/transport.ts'
+import { webSocketTransport } from '../../net/transport-ws.ts'
+import { tunnelWebSocketServer } from '../../net/tunnel-server.ts'
+import { SUBPROTOCOL } from '../../core/tunnel/version.ts'
+import { serverTls } from './tls.ts'
+
+export interface Pair {
+  readonly client: Transport
+  readonly server: Transport
+  dispose(): Promise<void>
+}
+
+/** A transport in memory whose other end can stop reading, and whose chunks can be cut anywhere. */
+export interface MemoryTransport extends Transport {
+  /** Nothing is delivered to the other end while true. */
+  stalled: boolean
+  deliver(): void
+}
+
+export function memoryPair(cut: (n: number) => number = (n) => n): Pair & {
+  readonly client: MemoryTransport
+  readonly server: MemoryTransport
+} {
+  const make = (peer: () => MemoryTransport): MemoryTransport => {
+    let waiting: Buffer[] = []
+    let bytes = 0
+    let over = false
+    const self: MemoryTransport = {
+      ondata: undefined,
+      ondrain: undefined,
+      onend: undefined,
+      stalled: false,
+      get buffered() {
+        return bytes
+      },
+      writev(bufs, n) {
+        if (over) return
+        waiting.push(...bufs.map((b) => Buffer.from(b)))
+        bytes += n
+        setImmediate(() => self.deliver())
+      },
+      deliver() {
+        if (self.stalled || bytes === 0) return
+        let all = Buffer.concat(waiting)
+        waiting = []
+        bytes = 0
+        while (all.length > 0) {
+          const n = Math.max(1, Math.min(all.length, cut(all.length)))
+          peer().ondata?.(Buffer.from(all.subarray(0, n)))
+          all = all.subarray(n)
+        }
+        self.ondrain?.()
+      },
+      close(err) {
+        if (over) return
+        self.deliver()
+        over = true
+        setImmediate(() => {
+          self.onend?.()
+          peer().onend?.(err && new AppError(err.code))
+        })
+      },
+    }
+    return self
+  }
+  const client: MemoryTransport = make(() => server)
+  const server: MemoryTransport = make(() => client)
+  return { client, server, dispose: async () => undefined }
+}
+
+function socketTransport(socket: Socket): Transport {
+  const transport: Transport = {
+    ondata: undefined,
+    ondrain: undefined,
+    onend: undefined,
+    get buffered() {
+      return socket.writableLength
+    },
+    writev(bufs) {
+      if (socket.destroyed) return
+      socket.cork()
+      for (const b of bufs.slice(0, -1)) socket.write(b)
+      socket.write(bufs.at(-1) ?? Buffer.alloc(0), () => transport.ondrain?.())
+      socket.uncork()
+    },
+    close: () => void socket.end(() => socket.destroy()),
+  }
+  socket.setNoDelay(true)
+  socket.on('data', (b: Buffer) => transport.ondata?.(b))
+  socket.on('end', () => socket.end())
+  socket.on('error', () => undefined)
+  socket.on('close', () => transport.onend?.())
+  return transport
+}
+
+const portOf = (server: { address(): AddressInfo | string | null }): number =>
+  (server.address() as AddressInfo).port
+
+export async function tcpPair(): Promise<Pair> {
+  const listener = createTcpServer()
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const client = connect(portOf(listener), '127.0.0.1')
+  const [server] = (await once(listener, 'connection')) as [Socket]
+  if (client.connecting) await once(client, 'connect')
+  return {
+    client: socketTransport(client),
+    server: socketTransport(server),
+    async dispose() {
+      client.destroy()
+      server.destroy()
+      listener.close()
+      await once(listener, 'close')
+    },
+  }
+}
+
+export async function webSocketPair(): Promise<Pair> {
+  const { options, ca } = await serverTls()
+  const listener = createHttpsServer(options)
+  const upgrader = tunnelWebSocketServer()
+  const accepted = new Promise<WebSocket>((resolve) =>
+    listener.on('upgrade', (request, socket, head) =>
+      upgrader.handleUpgrade(request, socket, head, resolve),
+    ),
+  )
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const client = new WebSocket(`wss://127.0.0.1:${portOf(listener)}/v1/tunnel`, SUBPROTOCOL, {
+    ca,
+    perMessageDeflate: false,
+    generateMask: (mask) => void mask.fill(0),
+  })
+  // Frames may follow the upgrade at once, so the transport is there before anything is awaited.
+  const transport = webSocketTransport(client, systemClock)
+  const server = webSocketTransport(await accepted, systemClock)
+  if (client.readyState !== client.OPEN) await once(client, 'open')
+  return {
+    client: transport,
+    server,
+    async dispose() {
+      client.terminate()
+      listener.closeAllConnections()
+      listener.close()
+      await once(listener, 'close')
+    },
+  }
+}

@@ -1,0 +1,115 @@
+// Who is dead is noticed in time, by a clock that moves only when told to.
+import { expect, test } from 'vitest'
+import { rawPeer } from '../../support/raw-peer.ts'
+import { frame } from '../../support/raw-peer.ts'
+import { OPENED, PING, REPLY, WINDOW } from '../../../core/tunnel/frame.ts'
+
+const pings = (peer: ReturnType<typeof rawPeer>) =>
+  peer.heard.filter((f) => f.type === 'ping' && !f.reply)
+const reply = (peer: ReturnType<typeof rawPeer>) => {
+  for (const f of pings(peer).splice(0))
+    if (f.type === 'ping') peer.send(frame(PING, REPLY, 0, f.token))
+  peer.heard.length = 0
+}
+
+test('an idle tunnel is pinged every 15 s and lives as long as it answers', () => {
+  const peer = rawPeer()
+  peer.turn()
+  reply(peer)
+  for (let i = 0; i < 20; i++) {
+    peer.clock.advance(15_001)
+    peer.turn()
+    expect(pings(peer)).toHaveLength(1)
+    reply(peer)
+  }
+  expect(peer.closed).toBeUndefined()
+})
+
+test('a peer that says nothing is dead after 40 s, not before', () => {
+  const peer = rawPeer()
+  peer.clock.advance(39_000)
+  expect(peer.closed).toBeUndefined()
+  peer.clock.advance(1_001)
+  expect(peer.closed?.err?.code).toBe('ERR_TUNNEL_CLOSED')
+})
+
+test('a peer that talks but takes no bytes is dead after the write timeout', () => {
+  const peer = rawPeer()
+  peer.turn()
+  reply(peer)
+  peer.reading = false
+  peer.session.goAway(0)
+  peer.turn()
+  for (let s = 0; s < 46 && !peer.closed; s++) {
+    peer.clock.advance(1_000)
+    peer.send(frame(0x80, 0, 0, 0))
+  }
+  expect(peer.closed?.err?.code).toBe('ERR_TUNNEL_CLOSED')
+})
+
+test('traffic without any answer makes the tunnel suspect after 1 s, an answer clears it', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  peer.clock.advance(5_000)
+  expect(peer.suspicions).toEqual([])
+  stream.write(Buffer.from('hello?'))
+  peer.turn()
+  peer.clock.advance(999)
+  expect(peer.suspicions).toEqual([])
+  peer.clock.advance(2)
+  expect(peer.suspicions).toEqual([true])
+  peer.turn()
+  reply(peer)
+  expect(peer.suspicions).toEqual([true, false])
+  expect(peer.closed).toBeUndefined()
+})
+
+test('answering pings does not start pings of our own: two idle ends do not chatter', () => {
+  const peer = rawPeer()
+  peer.turn()
+  reply(peer)
+  for (let i = 0; i < 10; i++) {
+    peer.send(frame(PING, 0, 0, i))
+    peer.turn()
+    peer.clock.advance(1_100)
+  }
+  expect(pings(peer)).toHaveLength(0)
+})
+
+test('an OPEN that nobody answers is given up after 15 s, on both sides', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.open(2)
+  peer.turn()
+  peer.heard.length = 0
+  peer.clock.advance(15_000)
+  await expect(opening).rejects.toMatchObject({ code: 'ERR_TIMEOUT' })
+  peer.turn()
+  expect(
+    peer.heard.filter((f) => f.type === 'reset').map((f) => f.type === 'reset' && f.id),
+  ).toEqual([1, 2])
+  expect(peer.session.streams).toBe(0)
+})
+
+test('an aborted open withdraws the request and rejects with the reason', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const stop = new AbortController()
+  const opening = peer.session.open(Buffer.alloc(0), stop.signal)
+  stop.abort(new Error('changed my mind'))
+  await expect(opening).rejects.toThrow('changed my mind')
+  peer.turn()
+  expect(peer.heard.some((f) => f.type === 'reset')).toBe(true)
+  expect(peer.session.streams).toBe(0)
+})
+
+test('a ping in flight rejects when the tunnel ends', async () => {
+  const peer = rawPeer()
+  const ping = peer.session.ping()
+  peer.session.close()
+  await expect(ping).rejects.toMatchObject({ code: 'ERR_TUNNEL_CLOSED' })
+  await expect(peer.session.ping()).rejects.toMatchObject({ code: 'ERR_TUNNEL_CLOSED' })
+})
