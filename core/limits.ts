@@ -282,6 +282,11 @@ export const LIMITS = {
     'ms',
     'An agent that got no fresh word about the policy for this long asks the control plane itself.',
   ),
+  policyDoubt: limit(
+    1 * second,
+    'ms',
+    'Before it denies what a route leads to, an agent asks for a newer policy, at most this often, and waits at most this long.',
+  ),
   announceInterval: limit(
     60 * second,
     'ms',

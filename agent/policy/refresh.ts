@@ -26,6 +26,11 @@ export interface PolicyRefreshOptions {
 export interface PolicyRefresh {
   /** Ask now. Rejects with what the call failed with; does nothing before any service has joined. */
   now(): Promise<void>
+  /**
+   * For a decision that says no although the control plane has just signed a route: a role given a moment ago may not have
+   * arrived yet. Asks the control plane, at most once in LIMITS.policyDoubt, and waits for it that long. Never rejects.
+   */
+  doubt(): Promise<void>
   /** Tokens from a proxy. Never rejects: a proxy is not trusted, what it sends is checked and otherwise logged. */
   pushed(tokens: readonly string[]): Promise<void>
   /** Runs until the signal aborts. */
@@ -36,6 +41,7 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
   const { keeper, clock, random, log, signal } = options
   const shape = { code: 'ERR_INTERNAL' } as const
   let asking: Promise<void> | undefined
+  let doubted = Number.NEGATIVE_INFINITY
 
   async function ask(): Promise<void> {
     const api = options.api()
@@ -58,6 +64,14 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
 
   return {
     now,
+
+    async doubt() {
+      const wait = LIMITS.policyDoubt.value
+      if (!asking && clock.monotonic() - doubted < wait) return
+      doubted = clock.monotonic()
+      const failed = (e: unknown): void => log.warn('policy.not_refreshed', { reason: reasonOf(e) })
+      await Promise.race([now().catch(failed), sleep(clock, wait, signal).catch(() => undefined)])
+    },
 
     async pushed(tokens) {
       try {

@@ -14,6 +14,7 @@ import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
 import { verifyOffer, type ResourceOpen } from '../../core/tunnel/open.ts'
 import type { PolicyKeeper } from '../policy/keeper.ts'
+import type { PolicyRefresh } from '../policy/refresh.ts'
 import type { AgentService, ServiceStream, UserIdentity } from '../services/service.ts'
 import type { ReplayGuard } from './replay.ts'
 
@@ -23,6 +24,7 @@ export interface AdmitOptions {
   readonly kind: ServiceKind
   readonly service: Pick<AgentService, 'want'>
   readonly keeper: Pick<PolicyKeeper, 'view' | 'keys' | 'userCas'>
+  readonly refresh: Pick<PolicyRefresh, 'doubt'>
   readonly replay: ReplayGuard
   readonly clock: Clock
   readonly random: Random
@@ -78,7 +80,11 @@ export async function admit(open: ResourceOpen, options: AdmitOptions): Promise<
     }
     const want = service.want(resource)
     if (!want) throw denied('no such resource here')
-    const decision = keeper.view.decide(user, want)
+    let decision = keeper.view.decide(user, want)
+    if (!decision.allow) {
+      await options.refresh.doubt()
+      decision = keeper.view.decide(user, want)
+    }
     if (!decision.allow) throw denied(`${decision.reason}: ${decision.why}`)
     return {
       ok: true,

@@ -14,7 +14,7 @@ import { admit, type AdmitOptions } from './admit.ts'
 
 export interface DispatchOptions extends Omit<AdmitOptions, 'service'> {
   readonly service: AgentService
-  readonly refresh: Pick<PolicyRefresh, 'pushed'>
+  readonly refresh: Pick<PolicyRefresh, 'pushed' | 'doubt'>
   readonly log: Log
   audit: ServiceContext['audit']
   /** Ends every stream when it aborts. */
