@@ -11,7 +11,7 @@ const TABLE = 'postern'
 
 export interface LocalStores {
   readonly stores: Stores
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 export async function openLocalStores(options: {

@@ -1,5 +1,159 @@
-/** placeholder */
-export const openapiDocument = (version: string): object => ({
-  openapi: '3.1.0',
-  info: { version },
-})
+/** The OpenAPI 3.1 document, from the very schemas that parse the requests. Loaded only when somebody asks for it. */
+import * as z from 'zod'
+import { ERRORS, type ErrorCode } from '../../core/errors.ts'
+import { OPERATIONS, type Operation, type Who } from './operations.ts'
+
+const schemaOf = (type: z.ZodType, io: 'input' | 'output'): object => {
+  const { $schema: _dialect, ...schema } = z.toJSONSchema(type, { io, unrepresentable: 'any' })
+  return schema
+}
+
+const json = (schema: object) => ({ 'application/json': { schema } })
+
+const EVERY: readonly ErrorCode[] = ['ERR_INPUT_INVALID', 'ERR_RATE_LIMITED', 'ERR_INTERNAL']
+const SIGNED: readonly ErrorCode[] = [
+  'ERR_UNAUTHENTICATED',
+  'ERR_PROOF_INVALID',
+  'ERR_CLOCK',
+  'ERR_FORBIDDEN',
+  'ERR_LOCKED',
+]
+const WRITES: readonly ErrorCode[] = ['ERR_INPUT_TOO_LARGE']
+
+function errorsOf(operation: Operation): Record<string, object> {
+  const codes = [
+    ...EVERY,
+    ...(operation.who === 'anyone' ? [] : SIGNED),
+    ...(operation.input ? WRITES : []),
+    ...(operation.errors ?? []),
+  ]
+  const byStatus = new Map<number, ErrorCode[]>()
+  for (const code of codes) {
+    const { status } = ERRORS[code]
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code])
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, list]) => [
+      String(status),
+      {
+        description: list.map((code) => `${code}: ${ERRORS[code].title}`).join('; '),
+        content: {
+          'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
+        },
+      },
+    ]),
+  )
+}
+
+function successOf({ success, output }: Operation): Record<string, object> {
+  const content = json(output ? schemaOf(output, 'output') : { type: 'object' })
+  return Object.fromEntries(
+    success.map((status) => [
+      String(status),
+      status === 204 || status === 304
+        ? { description: status === 204 ? 'Done.' : 'Not changed.' }
+        : { description: 'Done.', content },
+    ]),
+  )
+}
+
+function parametersOf({ path, query, method }: Operation): object[] {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string' },
+  }))
+  const inQuery = Object.entries(query?.shape ?? {}).map(([name, type]) => ({
+    name,
+    in: 'query',
+    required: false,
+    schema: schemaOf(type as z.ZodType, 'input'),
+  }))
+  const inHeader =
+    method === 'get'
+      ? []
+      : [{ name: 'Idempotency-Key', in: 'header', required: false, schema: { type: 'string' } }]
+  return [...inPath, ...inQuery, ...inHeader]
+}
+
+function securityOf(who: Who): object[] {
+  switch (who) {
+    case 'anyone':
+      return []
+    case 'operator':
+    case 'any caller':
+      return [{ apiKey: [] }, { signedRequest: [] }]
+    case 'user':
+    case 'agent':
+    case 'agent or proxy':
+      return [{ signedRequest: [] }]
+  }
+}
+
+function operationOf(operation: Operation): object {
+  const { input, method, path, summary, who } = operation
+  const schemas = (input ?? []).map((type) => schemaOf(type, 'input'))
+  return {
+    operationId: `${method}${path.replace(/[^A-Za-z0-9]+(.)?/g, (_, c: string | undefined) => c?.toUpperCase() ?? '')}`,
+    summary,
+    description: `For: ${who}.`,
+    security: securityOf(who),
+    parameters: parametersOf(operation),
+    ...(schemas.length === 0
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            content: json(schemas.length === 1 ? (schemas[0] ?? {}) : { anyOf: schemas }),
+          },
+        }),
+    responses: { ...successOf(operation), ...errorsOf(operation) },
+  }
+}
+
+const problem = {
+  type: 'object',
+  required: ['type', 'title', 'status', 'detail', 'code', 'requestId'],
+  properties: {
+    type: { type: 'string', format: 'uri' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    code: { type: 'string', enum: Object.keys(ERRORS) },
+    requestId: { type: 'string' },
+    issues: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: { path: { type: 'string' }, message: { type: 'string' } },
+      },
+    },
+    serverTime: { type: 'integer' },
+    service: { type: 'string' },
+    roles: { type: 'array', items: { type: 'string' } },
+  },
+}
+
+export function openapiDocument(version: string): object {
+  const paths: Record<string, Record<string, object>> = {}
+  for (const operation of OPERATIONS)
+    (paths[operation.path] ??= {})[operation.method] = operationOf(operation)
+  return {
+    openapi: '3.1.0',
+    info: { title: 'Postern', version },
+    paths,
+    components: {
+      schemas: { Problem: problem },
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer' },
+        signedRequest: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'Authorization',
+          description: '`Postern <jws>`: proof of possession of the certificate in x5c.',
+        },
+      },
+    },
+  }
+}

@@ -1,0 +1,40 @@
+/** What a function is told by its environment. A variable that is missing or wrong is named; there are no defaults for keys. */
+import * as z from 'zod'
+import { AppError } from '../core/errors.ts'
+import { parse } from '../core/parse.ts'
+
+const list = z
+  .string()
+  .transform((text) => text.split(',').filter((one) => one !== ''))
+  .pipe(z.array(z.string()).min(1))
+const keyId = z.string().min(1).max(2048)
+
+/** Name of the variable, its form, and which verbs have it. infra gives each function exactly these. */
+export const FUNCTION_ENV = z.object({
+  /** The DynamoDB table. Every verb. */
+  POSTERN_TABLE: z.string().min(3).max(255),
+  /** Public origins, commas between, the API's own first. Every verb. */
+  POSTERN_ORIGINS: list.pipe(z.array(z.url({ protocol: /^https$/ }))),
+  /** `host:port` of the proxies, commas between. Every verb. */
+  POSTERN_PROXIES: list,
+  /** HMAC key in KMS that sealing secrets are made of: api, join. */
+  POSTERN_SEAL_KEY: keyId.optional(),
+  /** Signing keys in KMS: join, login, policy respectively. */
+  POSTERN_HOST_CA_KEY: keyId.optional(),
+  POSTERN_USER_CA_KEY: keyId.optional(),
+  POSTERN_POLICY_KEY: keyId.optional(),
+})
+export type FunctionEnv = z.output<typeof FUNCTION_ENV>
+
+export const readEnv = (env: NodeJS.ProcessEnv = process.env): FunctionEnv =>
+  parse(FUNCTION_ENV, env, { code: 'ERR_CONFIG_INVALID' })
+
+/** A variable that this verb cannot do without. */
+export function need(
+  env: FunctionEnv,
+  name: 'POSTERN_SEAL_KEY' | 'POSTERN_HOST_CA_KEY' | 'POSTERN_USER_CA_KEY' | 'POSTERN_POLICY_KEY',
+): string {
+  const value = env[name]
+  if (value !== undefined) return value
+  throw new AppError('ERR_CONFIG_INVALID', `${name}: is not set`)
+}

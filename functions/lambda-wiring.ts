@@ -1,0 +1,107 @@
+/**
+ * The same verbs in the cloud: the table in DynamoDB, keys in KMS. Each verb's deps are made by a function of their own, so that
+ * its Lambda asks KMS only for the keys its role may use.
+ */
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { KMSClient } from '@aws-sdk/client-kms'
+import type { Certificate } from '../core/certs/x509-read.ts'
+import { systemClock } from '../core/clock.ts'
+import { AppError, invariant } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { systemRandom } from '../core/random.ts'
+import { createSealer, deriveKey } from '../core/seal.ts'
+import { VERSION } from '../core/version.ts'
+import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
+import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createPasswordHasher } from './login/password.ts'
+import { createRateLimiter } from './middleware/rate-limit.ts'
+import { kmsSecret, kmsSigner } from './signers/kms.ts'
+import { publicCas } from './signers/public-cas.ts'
+import { openStores } from './store/open.ts'
+import type { Stores } from './store/stores.ts'
+
+const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
+  void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
+/** One JSON object a line, as CloudWatch Logs Insights reads it. */
+const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+
+interface Cloud {
+  readonly env: FunctionEnv
+  readonly kms: KMSClient
+  readonly base: BaseDeps
+  readonly stores: Stores
+}
+
+/** `secret` is for verbs that page through lists or seal; the others never open a cursor. */
+async function open(env: FunctionEnv, kms: KMSClient, secret: Uint8Array): Promise<Cloud> {
+  const clock = systemClock
+  const random = systemRandom
+  const stores = openStores({
+    client: new DynamoDBClient({}),
+    tableName: env.POSTERN_TABLE,
+    cursorKey: deriveKey(secret, 'cursor'),
+    clock,
+    random,
+  })
+  const row = await stores.cluster.get()
+  if (!row?.cas)
+    throw new AppError('ERR_CONFIG_INVALID', `table ${env.POSTERN_TABLE}: has no cluster yet`)
+  const base: BaseDeps = {
+    cluster: row.name,
+    version: VERSION,
+    origins: () => env.POSTERN_ORIGINS,
+    proxies: () => env.POSTERN_PROXIES,
+    cas: publicCas(row.cas),
+    clock,
+    random,
+    log,
+    limiter: createRateLimiter(clock),
+  }
+  return { env, kms, base, stores }
+}
+
+const connect = (): { env: FunctionEnv; kms: KMSClient } => ({
+  env: readEnv(),
+  kms: new KMSClient({}),
+})
+
+async function authority(cloud: Cloud, keyId: string, cas: readonly Certificate[]) {
+  const signer = await kmsSigner(cloud.kms, keyId)
+  const certificate = cas.find((ca) => ca.publicKey.equals(signer.publicKey))
+  invariant(certificate, 'the CA certificate of the KMS key is in the cluster row')
+  return { certificate, signer } satisfies Authority
+}
+
+/** Verbs that hand out no cursor seal nothing with it; a fresh one serves. */
+const noSecret = (): Uint8Array => systemRandom.bytes(32)
+
+export async function apiDeps(): Promise<ApiDeps> {
+  const { env, kms } = connect()
+  const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'api')
+  const { base, stores } = await open(env, kms, secret)
+  const answerSealer = createSealer(deriveKey(secret, 'answer'))
+  return { ...base, stores, answerSealer, passwords: createPasswordHasher() }
+}
+
+export async function joinDeps(): Promise<JoinDeps> {
+  const { env, kms } = connect()
+  const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'join')
+  const cloud = await open(env, kms, noSecret())
+  const { base, stores } = cloud
+  const hostCa = await authority(cloud, need(env, 'POSTERN_HOST_CA_KEY'), base.cas.host)
+  return { ...base, stores, hostCa, challengeSealer: createSealer(deriveKey(secret, 'challenge')) }
+}
+
+export async function loginDeps(): Promise<LoginDeps> {
+  const { env, kms } = connect()
+  const cloud = await open(env, kms, noSecret())
+  const { base, stores } = cloud
+  const userCa = await authority(cloud, need(env, 'POSTERN_USER_CA_KEY'), base.cas.user)
+  return { ...base, stores, userCa, passwords: createPasswordHasher() }
+}
+
+export async function policyDeps(): Promise<PolicyDeps> {
+  const { env, kms } = connect()
+  const { base, stores } = await open(env, kms, noSecret())
+  return { ...base, stores, policySigner: await kmsSigner(kms, need(env, 'POSTERN_POLICY_KEY')) }
+}
