@@ -63,8 +63,12 @@ export function createLease(deps: LeaseDeps): Lease {
     const left = LIMITS.leaseTtl.value - (clock.monotonic() - began)
     expiry = clock.after(Math.max(0, left), () => change(false))
     change(left > 0)
-    const live = await presence.liveProxies(clock.now())
-    liveProxies = Math.max(1, live.length)
+  }
+
+  /** How many proxies there are; an old answer does while there is no new one. */
+  async function lookAround(): Promise<void> {
+    const live = await presence.liveProxies(clock.now()).catch(() => undefined)
+    if (live) liveProxies = Math.max(1, live.length)
   }
 
   async function renew(): Promise<void> {
@@ -73,6 +77,7 @@ export function createLease(deps: LeaseDeps): Lease {
     try {
       // A renewal that hangs must not keep the next one from being tried.
       await within(clock, LIMITS.leaseRenew.value, renewOnce())
+      void lookAround()
     } catch (e) {
       counters.leaseFailures += 1
       log.warn('proxy.lease_not_renewed', { reason: reasonOf(e) })

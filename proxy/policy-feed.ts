@@ -94,6 +94,7 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
   let stamp: Buffer | undefined
   let stampedAt = -Infinity
   let busy = false
+  let again = false
   let failing = false
   let unread = false
 
@@ -145,6 +146,7 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
   }
 
   async function tick(): Promise<void> {
+    again = busy
     if (busy || stopping.signal.aborted) return
     busy = true
     try {
@@ -159,6 +161,8 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
     } finally {
       busy = false
     }
+    // A turn that fell due meanwhile is taken at once: a lock must not wait for one more second.
+    if (again) await tick()
   }
 
   return {

@@ -65,7 +65,7 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
       try {
         await send(tunnel, what.jws, what.hint)
       } catch (e) {
-        if (tunnel.session.closed) return
+        if (tunnel.session.closed) break
         const error = toAppError(e)
         counters.policyFailures += 1
         log.warn('proxy.policy_not_taken', {
@@ -75,9 +75,11 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
         })
         // Not taken in time: sent again with the next stamp. Refused: the agent has it, or wants none.
         if (error.code === 'ERR_TIMEOUT' && what.hint === before) state.version = before - 1
-        if (error.code === 'ERR_TIMEOUT') return
+        if (error.code === 'ERR_TIMEOUT') break
       }
     }
+    // In the same turn as the last look at what there is, so that nothing can come in between and be missed.
+    state.busy = false
   }
 
   function bring(tunnel: AgentTunnel): void {
@@ -85,9 +87,7 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
     sent.set(tunnel, state)
     if (state.busy || tunnel.session.closed || tunnel.session.goingAway) return
     state.busy = true
-    void run(tunnel, state).finally(() => {
-      state.busy = false
-    })
+    void run(tunnel, state)
   }
 
   return {

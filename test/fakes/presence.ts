@@ -28,10 +28,13 @@ export function memoryPresence(): MemoryPresence {
   const writes: string[] = []
   const waiting = new Set<{ count: number; done: () => void }>()
 
+  function check(): void {
+    if (presence.outage) throw presence.outage
+  }
   async function reach(): Promise<void> {
-    if (presence.outage) throw presence.outage
+    check()
     await presence.gate
-    if (presence.outage) throw presence.outage
+    check()
   }
   function wrote(what: string): void {
     writes.push(what)
@@ -80,7 +83,7 @@ export function memoryPresence(): MemoryPresence {
       return [...rows.values()].filter((row) => row.agentId === agentId)
     },
     async policyVersion() {
-      if (presence.outage) throw presence.outage
+      check()
       return presence.version
     },
     async live(agentId, now) {

@@ -16,7 +16,7 @@ import { plus, seconds, type Clock, type Instant } from '../../core/clock.ts'
 import type { Lock, LockTarget } from '../../core/domain/lock.ts'
 import type { Policy } from '../../core/domain/policy.ts'
 import type { ServiceKind } from '../../core/domain/service.ts'
-import { newId, type AgentId, type LockId, type ProxyId } from '../../core/ids.ts'
+import { newId, type AgentId, type ProxyId } from '../../core/ids.ts'
 import { systemRandom } from '../../core/random.ts'
 import { encodeOpen, signOffer } from '../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
@@ -224,7 +224,7 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
     },
     lock(target) {
       locks.push({
-        id: newId('lock', clock.now(), systemRandom) as LockId,
+        id: newId('lock', clock.now(), systemRandom),
         target,
         message: undefined,
         created: clock.now(),
