@@ -5,6 +5,7 @@
  */
 import { constants } from 'node:os'
 import { createInterface } from 'node:readline'
+import { MessageChannel } from 'node:worker_threads'
 import { systemClock } from '../../../core/clock.ts'
 import { reasonOf } from '../../../core/errors.ts'
 import { LIMITS } from '../../../core/limits.ts'
@@ -88,11 +89,10 @@ function end(): void {
     programs.killAll(constants.signals.SIGKILL)
     process.exit()
   })
-  // The timer does not keep a process alive; this does.
-  process.stdin.ref()
-  setInterval(() => programs.reap(), LIMITS.sshHangupGrace.value)
 }
 
+// Timers and signals keep no process alive; an open port does, until end() says so.
+new MessageChannel().port1.on('message', () => undefined)
 process.on('SIGCHLD', () => programs.reap())
 // A hangup or an interrupt meant for a session must not end its helper.
 for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => undefined)

@@ -29,6 +29,7 @@ const call = {
 
 const O_CLOEXEC = 0o2000000
 const AF_UNIX = 1
+const SOCK_STREAM = 1
 const SOCK_SEQPACKET = 5
 const SOL_SOCKET = 1
 const SCM_RIGHTS = 1
@@ -52,10 +53,11 @@ export function systemError(errno: number, what: string): AppError {
 
 const pairOf = (fds: readonly number[]): [number, number] => [fds[0] ?? -1, fds[1] ?? -1]
 
-/** Two joined sockets that keep message boundaries; closed on exec unless handed over. */
-export function socketPair(): [number, number] {
+/** Two joined sockets, of bytes or with message boundaries; closed on exec unless handed over. */
+export function socketPair(kind: 'bytes' | 'messages'): [number, number] {
   const fds = [-1, -1]
-  checked(call.socketpair(AF_UNIX, SOCK_SEQPACKET | O_CLOEXEC, 0, fds) as number, 'socketpair')
+  const type = kind === 'bytes' ? SOCK_STREAM : SOCK_SEQPACKET
+  checked(call.socketpair(AF_UNIX, type | O_CLOEXEC, 0, fds) as number, 'socketpair')
   return pairOf(fds)
 }
 

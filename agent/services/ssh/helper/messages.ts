@@ -9,8 +9,7 @@ import * as z from 'zod'
 import type { Account } from './accounts.ts'
 import type { WindowSize } from './terminal.ts'
 
-export type Target =
-  { readonly host: string; readonly port: number } | { readonly path: string }
+export type Target = { readonly host: string; readonly port: number } | { readonly path: string }
 
 export type Command =
   | { readonly do: 'become'; readonly account: Account }
@@ -41,7 +40,7 @@ export const helperEvent = z.discriminatedUnion('did', [
   z.strictObject({ did: z.literal('boot') }),
   z.strictObject({ did: z.literal('become'), atHome: z.boolean() }),
   z.strictObject({ did: z.literal('refuse'), reason }),
-  z.strictObject({ did: z.literal('run'), id, pid: z.int().min(2), terminal: reason.optional() }),
+  z.strictObject({ did: z.literal('run'), id, pid: z.int().min(2) }),
   z.strictObject({ did: z.literal('exit'), id, code: z.int().min(0).max(255) }),
   z.strictObject({ did: z.literal('die'), id, signal: z.int().min(1).max(64) }),
   z.strictObject({ did: z.literal('connect'), id }),

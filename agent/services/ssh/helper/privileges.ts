@@ -15,7 +15,9 @@ export function becomeUser(account: Account): void {
     if (process.getuid?.() !== account.uid) throw refuse('only root can become another user')
     return
   }
-  process.initgroups?.(account.name, account.gid)
+  // Missing from the types of this Node version.
+  const { initgroups } = process as unknown as { initgroups(user: string, gid: number): void }
+  initgroups(account.name, account.gid)
   process.setgid?.(account.gid)
   const groups = new Set(process.getgroups?.() ?? [])
   process.setuid?.(account.uid)

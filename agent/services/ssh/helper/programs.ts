@@ -20,27 +20,25 @@ export interface Programs {
   release(id: number): void
   /** Tells of every program that has ended. */
   reap(): void
-  /** Sends `signal` to the groups of all that still run; whether there were any. */
+  /** Sends `signal` to the groups of all that were not told as ended; whether any was there to take it. */
   killAll(signal: number): boolean
 }
 
-export function createPrograms(
-  fdSocket: number,
-  tell: (event: HelperEvent) => void,
-): Programs {
+export function createPrograms(fdSocket: number, tell: (event: HelperEvent) => void): Programs {
   const running = new Map<number, Running>()
 
   function start(command: Run, stdio: Stdio, ours: readonly number[], terminal?: Terminal): void {
     const pid = startProgram({ ...command, stdio })
     running.set(command.id, { pid, terminal, ended: false })
     sendFds(fdSocket, command.id, ours)
-    tell({ did: 'run', id: command.id, pid, ...(terminal && { terminal: terminal.path }) })
+    tell({ did: 'run', id: command.id, pid })
   }
 
   function runOnTerminal(command: Run, wanted: NonNullable<Run['terminal']>): void {
     const terminal = openTerminal(wanted.size, new Map(wanted.modes))
     try {
-      start(command, { terminal: terminal.path }, [terminal.master], terminal)
+      const env = { ...command.env, SSH_TTY: terminal.path }
+      start({ ...command, env }, { terminal: terminal.path }, [terminal.master], terminal)
     } catch (e) {
       closeSync(terminal.slave)
       throw e
@@ -61,13 +59,16 @@ export function createPrograms(
     }
   }
 
-  const kill = (program: Running, signal: number): void => {
+  /** Whether the group was there. */
+  const kill = (program: Running, signal: number): boolean => {
     try {
-      process.kill(-program.pid, signal)
+      return process.kill(-program.pid, signal)
     } catch {
-      // The group has gone meanwhile.
+      return false
     }
   }
+  /** Groups that are being ended: their leaders may go first, the rest of them must follow. */
+  let ending: readonly Running[] | undefined
 
   return {
     run: (command) =>
@@ -98,9 +99,8 @@ export function createPrograms(
       }
     },
     killAll(signal) {
-      const alive = [...running.values()].filter((program) => !program.ended)
-      for (const program of alive) kill(program, signal)
-      return alive.length > 0
+      ending ??= [...running.values()].filter((program) => !program.ended)
+      return ending.filter((program) => kill(program, signal)).length > 0
     },
   }
 }

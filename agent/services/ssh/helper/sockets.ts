@@ -3,12 +3,12 @@
  * A name is resolved once and the very address that was checked is dialled, so that no second answer can slip in.
  */
 import { lookup } from 'node:dns/promises'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, connect, isIP, type Server, type Socket } from 'node:net'
+import { closeSync, mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer, isIP, Socket, type Server } from 'node:net'
 import { join } from 'node:path'
 import { LIMITS } from '../../../../core/limits.ts'
 import { refusedAddress } from '../addresses.ts'
-import { sendFds } from './libc.ts'
+import { sendFds, socketPair } from './libc.ts'
 import type { Command, HelperEvent, Target } from './messages.ts'
 
 export interface Sockets {
@@ -30,6 +30,23 @@ export function createSockets(fdSocket: number, tell: (event: HelperEvent) => vo
     sendFds(fdSocket, id, [fd])
     socket.destroy()
   }
+
+  /**
+   * Unix sockets are read and written here: a peer that asks for credentials with each message (SO_PASSCRED) would see the
+   * agent's, root's perhaps, if the agent wrote to them.
+   */
+  function relay(id: number, socket: Socket): void {
+    const [ours, theirs] = socketPair('bytes')
+    const inner = new Socket({ fd: ours, readable: true, writable: true, allowHalfOpen: true })
+    sendFds(fdSocket, id, [theirs])
+    closeSync(theirs)
+    inner.on('error', () => socket.destroy()).on('close', () => socket.destroy())
+    socket.on('error', () => inner.destroy()).on('close', () => inner.destroy())
+    inner.pipe(socket)
+    socket.pipe(inner)
+  }
+  const pass = (id: number, socket: Socket, unix: boolean): void =>
+    unix ? relay(id, socket) : handOver(id, socket)
 
   async function listen(id: number, server: Server, at: Target, made?: string): Promise<void> {
     const before = process.umask(SOCKET_MASK)
@@ -53,13 +70,13 @@ export function createSockets(fdSocket: number, tell: (event: HelperEvent) => vo
   return {
     async connect(id, to) {
       const socket = 'path' in to ? await dial({ path: to.path }) : await dialName(to.host, to.port)
-      handOver(id, socket)
+      pass(id, socket, 'path' in to)
       tell({ did: 'connect', id })
     },
     async listen({ id, at }) {
       const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
         const { remoteAddress = '', remotePort = 0 } = socket
-        handOver(id, socket)
+        pass(id, socket, !('host' in at))
         tell({ did: 'accept', id, host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort })
       })
       if (!('agent' in at)) return listen(id, server, at)
@@ -85,7 +102,9 @@ async function dialName(host: string, port: number): Promise<Socket> {
     ? [{ address: host }]
     : await lookup(host, { all: true, verbatim: true }).catch(() => [])
   if (found.length === 0) throw new Refused('the name has no address')
-  const addresses = found.map(({ address }) => address).filter((address) => !refusedAddress(address))
+  const addresses = found
+    .map(({ address }) => address)
+    .filter((address) => !refusedAddress(address))
   if (addresses.length === 0) throw new Refused('this address is never forwarded to')
   let failure: unknown
   for (const address of addresses.slice(0, 8)) {

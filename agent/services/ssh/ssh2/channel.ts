@@ -20,6 +20,7 @@ export function repairChannel(raw: unknown): ChannelInternals {
     else go()
   }
   channel._write = function (data, encoding, done) {
+    channel._client.emit('activity')
     channel._chunk = channel._chunkcb = undefined
     write.call(channel, data, encoding, () =>
       whenCalm(() => {

@@ -86,6 +86,7 @@ export function installGuards(client: Connection, violated: (what: string) => vo
       const channel = dataChannel(channels.get(recipient))
       if (channel && data.length > channel.incoming.window)
         return cut('more data than the window allows')
+      internals.emit('activity')
       given.CHANNEL_DATA(p, recipient, data)
     },
     CHANNEL_WINDOW_ADJUST(p, recipient, amount) {

@@ -5,7 +5,7 @@
  * facts of its key exchange are then put right by a look-up object of each connection: the blob sent is the certificate, the
  * signature is made and named with the plain type (RFC 8709 and PROTOCOL.certkeys want that), and rekeys look it up again.
  */
-import { utils, type Connection, type ParsedKey } from 'ssh2'
+import ssh2, { type Connection, type ParsedKey } from 'ssh2'
 import { invariant } from '../../../../core/errors.ts'
 import { internalsOf } from './internals.ts'
 
@@ -20,7 +20,7 @@ export interface HostKey {
 
 /** `privateKey` in OpenSSH's format; `certificate` is the blob for the same key, ed25519 or ECDSA. */
 export function hostCertificateKey(privateKey: string, certificate: Buffer): HostKey {
-  const parsed = utils.parseKey(privateKey)
+  const parsed = ssh2.utils.parseKey(privateKey)
   invariant(!(parsed instanceof Error), 'the host key parses')
   const plain = Array.isArray(parsed) ? parsed[0] : parsed
   invariant(plain, 'the host key file holds a key')

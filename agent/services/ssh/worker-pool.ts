@@ -1,0 +1,55 @@
+/** Workers for connections: one each, and a few idle ones that are loaded and warm when a connection comes. */
+import { Worker } from 'node:worker_threads'
+import type { Clock } from '../../../core/clock.ts'
+import { LIMITS } from '../../../core/limits.ts'
+import type { Entry } from './entry.ts'
+
+export interface WorkerPool {
+  take(): Worker
+  close(): Promise<void>
+}
+
+/** Replaced a little later, so that loading the next one does not compete with the login that took the last. */
+const REFILL_MS = 500
+
+export function createWorkerPool(entry: Entry, spares: number, clock: Clock): WorkerPool {
+  const idle: Worker[] = []
+  let closed = false
+
+  function start(): Worker {
+    const worker = new Worker(entry.file, {
+      execArgv: [...entry.execArgv],
+      // Nothing of the agent's environment: the worker needs none, and it must not leak through it.
+      env: {},
+      // Descriptors come from other processes, which Node's book of them knows nothing of.
+      trackUnmanagedFds: false,
+      resourceLimits: { maxOldGenerationSizeMb: LIMITS.sshWorkerMemory.value / 2 ** 20 },
+    })
+    worker.unref()
+    return worker
+  }
+  function refill(): void {
+    while (!closed && idle.length < spares) {
+      const worker = start()
+      idle.push(worker)
+      const forget = (): void => {
+        const at = idle.indexOf(worker)
+        if (at >= 0) idle.splice(at, 1)
+      }
+      worker.once('exit', forget)
+      worker.on('error', forget)
+    }
+  }
+  refill()
+  return {
+    take() {
+      const worker = idle.shift() ?? start()
+      clock.after(REFILL_MS, refill)
+      return worker
+    },
+    async close() {
+      closed = true
+      await Promise.all(idle.map((worker) => worker.terminate()))
+    },
+  }
+}
