@@ -116,7 +116,7 @@ export function createAppService(ctx: ServiceContext, options: AppServiceOptions
     audit(stream, { type: 'app.start', outcome: 'ok', reason: undefined, fields: source })
     const started = clock.monotonic()
     socket.write(encodeInnerAnswer({ v: 1, ok: true }))
-    const { ended, cut } = spliceDuplex(socket, target)
+    const { ended, cut } = spliceDuplex(socket, target, stream.duplex)
     const release = watch({ stream, identity, name, grant, target, signal, cut })
     const failure = await ended
     release()

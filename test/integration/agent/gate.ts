@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { tokenCreated } from '../../../core/api/documents.ts'
 import { userCertificates } from '../../../core/api/login.ts'
-import { fromSeconds, systemClock, type Clock } from '../../../core/clock.ts'
+import { fromSeconds, sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { generateKey, spki } from '../../../core/certs/signer.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { parseAgentConfig } from '../../../agent/config.ts'
@@ -45,6 +45,8 @@ export interface Gate {
   readonly operator: ApiClient
   readonly log: RecordingLog
   readonly dir: string
+  /** Replaces a user's roles, or creates the user. */
+  setRoles(name: string, roles: readonly string[]): Promise<void>
   mint(body?: Record<string, unknown>): Promise<string>
   yaml(spec: AgentSpec): string
   start(spec: AgentSpec): Promise<GateAgent>
@@ -97,12 +99,22 @@ export async function openGate(): Promise<Gate> {
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
 
+  const setRoles = async (name: string, roles: readonly string[]): Promise<void> => {
+    await operator.request('PUT', `/v1/users/${name}`, {
+      kind: 'user',
+      version: 'v2',
+      metadata: { name },
+      spec: { roles, traits: { logins: [name] } },
+    })
+  }
+
   return {
     cluster,
     operator,
     log,
     dir,
     yaml,
+    setRoles,
 
     async mint(body = {}) {
       const answer = await operator.request('POST', '/v1/tokens', {
@@ -126,12 +138,7 @@ export async function openGate(): Promise<Gate> {
     },
 
     async user(name, roles) {
-      await operator.request('PUT', `/v1/users/${name}`, {
-        kind: 'user',
-        version: 'v2',
-        metadata: { name },
-        spec: { roles, traits: { logins: [name] } },
-      })
+      await setRoles(name, roles)
       const { privateKey, publicKey } = generateKey()
       const certs = userCertificates.parse(
         await operator.request('POST', '/v1/certs', {
@@ -164,7 +171,8 @@ export async function openGate(): Promise<Gate> {
       const listener = await listenApp({
         session,
         name: app,
-        onError: (e) => log.warn('test.app_failed', { code: e.code, reason: e.internal ?? e.message }),
+        onError: (e) =>
+          log.warn('test.app_failed', { code: e.code, reason: e.internal ?? e.message }),
       })
       listeners.push(listener)
       return listener
@@ -177,8 +185,8 @@ export async function openGate(): Promise<Gate> {
         }
         const found = page.items.find(want)
         if (found) return found
-        // The agent uploads in its own time; each round is a real request, so this never spins.
-        await new Promise((resolve) => setImmediate(resolve))
+        // The agent uploads in its own time.
+        await sleep(systemClock, 50)
       }
     },
 
