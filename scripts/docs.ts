@@ -1,15 +1,13 @@
 /**
- * Writes the documents that are derived from code: docs/errors.md, docs/limits.md, docs/data-model.md. `npm run docs` writes them, a test
+ * Writes the documents that are derived from code: docs/errors.md and docs/limits.md. `npm run docs` writes them, a test
  * fails when they are stale.
  */
 import { writeFileSync } from 'node:fs'
 import { errorsPage, limitsPage } from './docs/pages.ts'
-import { dataModelPage } from './docs-data-model.ts'
 
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/errors.md': errorsPage,
   'docs/limits.md': limitsPage,
-  'docs/data-model.md': dataModelPage,
 }
 
 if (process.argv[1] === import.meta.filename)

@@ -1,0 +1,59 @@
+/**
+ * What one verb may do with the table: the actions of its stores, on its key prefixes and no others (`dynamodb:LeadingKeys`). Never Scan: it
+ * names no key, and a condition over "all keys of the request" would hold for it.
+ */
+import { Effect, PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam'
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import { KEY_ACCESS, type KeyAccess, type Verb } from '../../functions/store/key-access.ts'
+import { INDEX } from '../../functions/store/table.ts'
+
+const READ = [
+  'dynamodb:GetItem',
+  'dynamodb:BatchGetItem',
+  'dynamodb:Query',
+  'dynamodb:ConditionCheckItem',
+]
+const WRITE = [
+  'dynamodb:PutItem',
+  'dynamodb:UpdateItem',
+  'dynamodb:DeleteItem',
+  'dynamodb:ConditionCheckItem',
+]
+const INDEX_PREFIX = 'LIST#'
+
+/** A prefix that ends in `#` covers all keys that begin with it, any other is one key. */
+const pattern = (prefix: string): string => (prefix.endsWith('#') ? `${prefix}*` : prefix)
+
+function statement(
+  actions: string[],
+  resource: string,
+  prefixes: readonly string[],
+): PolicyStatement {
+  return new PolicyStatement({
+    effect: Effect.ALLOW,
+    actions,
+    resources: [resource],
+    conditions: {
+      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': prefixes.map(pattern) },
+      Null: { 'dynamodb:LeadingKeys': 'false' },
+    },
+  })
+}
+
+export function keyStatements(verb: Verb, tableArn: string): PolicyStatement[] {
+  const access: KeyAccess = KEY_ACCESS[verb]
+  const items = access.read.filter((p) => p !== INDEX_PREFIX)
+  const lists = access.read.filter((p) => p === INDEX_PREFIX)
+  return [
+    statement(READ, tableArn, items),
+    statement(WRITE, tableArn, access.write),
+    ...(lists.length > 0
+      ? [statement(['dynamodb:Query'], `${tableArn}/index/${INDEX}`, lists)]
+      : []),
+  ]
+}
+
+export function grantKeys(grantee: IGrantable, verb: Verb, table: TableV2): void {
+  for (const s of keyStatements(verb, table.tableArn))
+    grantee.grantPrincipal.addToPrincipalPolicy(s)
+}

@@ -1,0 +1,79 @@
+/** One verb of the control plane: its own function, its own role, its own keys of the table, at most one signing key. */
+import { Duration, RemovalPolicy } from 'aws-cdk-lib'
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import { PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
+import type { IKey } from 'aws-cdk-lib/aws-kms'
+import { Architecture, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda'
+import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
+import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
+import { Construct } from 'constructs'
+import { join } from 'node:path'
+import type { FunctionVerb } from '../routes.ts'
+import { grantKeys } from './key-grants.ts'
+
+export interface VerbFunctionProps {
+  readonly verb: FunctionVerb
+  readonly table: TableV2
+  /** The one key this verb signs with; absent = it signs nothing. */
+  readonly signingKey?: IKey
+  /** HMAC key whose MACs are this verb's sealing secrets. */
+  readonly sealKey?: IKey
+  readonly environment: Record<string, string>
+}
+
+const ROOT = join(import.meta.dirname, '../..')
+
+export class VerbFunction extends Construct {
+  readonly fn: NodejsFunction
+  readonly role: Role
+
+  constructor(scope: Construct, id: string, props: VerbFunctionProps) {
+    super(scope, id)
+    const logGroup = new LogGroup(this, 'Log', {
+      retention: RetentionDays.THREE_MONTHS,
+      removalPolicy: RemovalPolicy.DESTROY,
+    })
+    this.role = new Role(this, 'Role', {
+      assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
+      description: `Postern ${props.verb}: only what this verb needs`,
+    })
+    logGroup.grantWrite(this.role)
+    grantKeys(this.role, props.verb, props.table)
+    if (props.signingKey)
+      this.role.addToPolicy(
+        new PolicyStatement({
+          actions: ['kms:Sign', 'kms:GetPublicKey'],
+          resources: [props.signingKey.keyArn],
+        }),
+      )
+    if (props.sealKey)
+      this.role.addToPolicy(
+        new PolicyStatement({ actions: ['kms:GenerateMac'], resources: [props.sealKey.keyArn] }),
+      )
+    this.fn = new NodejsFunction(this, 'Function', {
+      entry: join(ROOT, `functions/${props.verb}.lambda.ts`),
+      handler: 'handler',
+      runtime: Runtime.NODEJS_24_X,
+      architecture: Architecture.ARM_64,
+      memorySize: 512,
+      timeout: Duration.seconds(15),
+      role: this.role,
+      logGroup,
+      loggingFormat: LoggingFormat.JSON,
+      projectRoot: ROOT,
+      depsLockFilePath: join(ROOT, 'package-lock.json'),
+      environment: props.environment,
+      bundling: {
+        format: OutputFormat.ESM,
+        target: 'node24',
+        minify: true,
+        mainFields: ['module', 'main'],
+        forceDockerBundling: false,
+        // The SDK in the bundle starts faster than the one of the runtime, and is the one that was tested.
+        externalModules: [],
+        banner:
+          "import{createRequire}from'node:module';const require=createRequire(import.meta.url);",
+      },
+    })
+  }
+}
