@@ -17,11 +17,9 @@ const flag = z.unknown().transform((value, ctx): boolean => {
   return z.NEVER
 })
 
-const absolutePath = z
-  .string()
-  .min(1)
-  .max(4096)
-  .refine((p) => p.startsWith('/') && !p.includes('\0'), 'use an absolute path')
+const isAbsolute = (p: string): boolean =>
+  p.startsWith('/') && !p.includes('\0') && p.length <= 4096
+const absolutePath = z.string().refine(isAbsolute, 'use an absolute path')
 
 const HOST = /^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])$/
 const port = (text: string): number | undefined =>
@@ -79,9 +77,11 @@ const main = z.strictObject({
   log: z
     .strictObject({
       output: z
-        .union([z.enum(['stderr', 'stdout']), absolutePath], {
-          error: 'use stderr, stdout or an absolute path',
-        })
+        .string()
+        .refine(
+          (text) => ['stderr', 'stdout'].includes(text) || isAbsolute(text),
+          'use stderr, stdout or an absolute path',
+        )
         .optional(),
       severity: z
         .string()

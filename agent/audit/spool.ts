@@ -50,6 +50,10 @@ interface Segment {
 
 const MEMORY_MAX = 1000
 
+/** An event that counts others which were dropped before stands for all of them. */
+const weight = (event: AgentEvent): number =>
+  event.type === 'audit.dropped' ? Number(event.fields['count']) : 1
+
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { clock, random, log } = options
   const limits: SpoolLimits = {
@@ -125,7 +129,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
         const path = pathOf(segment.sequence)
         const events = readLines(fs.readFileSync(path, 'utf8'))
         const kept = whole ? [] : events.filter((e) => e.outcome === 'refused')
-        dropped += events.length - kept.length
+        for (const event of events) if (!kept.includes(event)) dropped += weight(event)
         if (kept.length === 0) {
           fs.rmSync(path, { force: true })
           segments.splice(segments.indexOf(segment), 1)
