@@ -41,6 +41,7 @@ export interface Renewer {
   renew(request: RenewRequest, trace: RenewTrace): Promise<Credentials>
 }
 
+/** Whose certificate it is. One that has run out is still known by its signature: the audit log names it. */
 function agentOf(
   deps: JoinDeps,
   payload: RenewPayload,
@@ -49,7 +50,8 @@ function agentOf(
   let certificate: Certificate
   try {
     certificate = readCertificate(Buffer.from(payload.certificate, 'base64url'))
-    verifyLeaf(certificate, { roots: deps.cas.host, now, usage: 'client' })
+    const inLife = now < certificate.notAfter ? now : plus(certificate.notAfter, -1)
+    verifyLeaf(certificate, { roots: deps.cas.host, now: inLife, usage: 'client' })
   } catch (cause) {
     throw new AppError('ERR_RENEWAL_REFUSED', undefined, { cause, internal: reasonOf(cause) })
   }
@@ -95,6 +97,8 @@ export function createRenewer(deps: JoinDeps): Renewer {
       trace.agent = identity.agentId
       trace.service = identity.service
       trace.generation = payload.generation
+      if (now >= certificate.notAfter)
+        throw refuse('expired', 'the certificate expired; join again with a fresh token')
       const next = decodeKey(payload.next_key, 'next_key')
       const keys = { current: certificate.publicKey, next }
       const broken = checkRenewal(request, bytes, keys)

@@ -6,6 +6,7 @@ import { signRequest } from '../../../core/certs/signed-request.ts'
 import { generateKey, keySigner, type Signer } from '../../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../../core/certs/x509-read.ts'
 import { userCertificates, type UserCertificates } from '../../../core/api/login.ts'
+import { plus } from '../../../core/clock.ts'
 import { newId } from '../../../core/ids.ts'
 import { encodeKey } from '../../../core/join/messages.ts'
 import { silentLog } from '../../../core/log.ts'
@@ -20,10 +21,22 @@ export interface Answer {
   readonly status: number
   readonly headers: Headers
   /** Parsed JSON, undefined when there is no body. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into answers by path
-  readonly body: any
+  readonly body: unknown
   readonly text: string
 }
+
+const field = (answer: Answer, name: string): unknown =>
+  (answer.body as Record<string, unknown> | undefined)?.[name]
+/** Code of a problem. */
+export const codeOf = (answer: Answer): unknown => field(answer, 'code')
+/** Paths that a problem names as wrong. */
+export const pathsOf = (answer: Answer): string[] =>
+  ((field(answer, 'issues') ?? []) as { path: string }[]).map((issue) => issue.path)
+/** Items of a page. */
+export const itemsOf = <T = { metadata: { name: string } }>(answer: Answer): T[] =>
+  field(answer, 'items') as T[]
+export const cursorOf = (answer: Answer): string | undefined =>
+  field(answer, 'cursor') as string | undefined
 
 export interface Call {
   readonly body?: unknown
@@ -44,6 +57,8 @@ export interface World {
   readonly plane: LocalControlPlane
   readonly operatorKey: string
   readonly dir: string
+  /** Lets wall-clock time pass without running timers. */
+  later(ms: number): void
   call(method: string, path: string, call?: Call): Promise<Answer>
   /** As the operator. */
   op(
@@ -96,6 +111,8 @@ export async function openWorld(): Promise<World> {
   })
 
   const call: World['call'] = async (method, path, given = {}) => {
+    // Events of one millisecond have no order: time passes with every call, as it does in life.
+    clock.set(plus(clock.now(), 1))
     const body = given.raw ?? (given.body === undefined ? undefined : JSON.stringify(given.body))
     const headers = new Headers(given.headers)
     if (body !== undefined && !headers.has('content-type'))
@@ -142,6 +159,7 @@ export async function openWorld(): Promise<World> {
     plane,
     operatorKey,
     dir,
+    later: (ms) => clock.set(plus(clock.now(), ms)),
     call,
     op,
     as,
