@@ -13,10 +13,10 @@
  *   operator.key     optional API key, 0600
  *   routes/          cached routes, 0600
  */
-import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { generateKey, keySigner, type Signer } from '../../core/certs/signer.ts'
+import { keySigner, type Signer } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { instant, type Instant } from '../../core/clock.ts'
 import type { JsonWebKeyLike } from '../../core/domain/policy.ts'
@@ -35,7 +35,7 @@ export interface Profile {
   readonly expires: Instant
   /** PEM, one certificate each. */
   readonly hostCas: readonly string[]
-  /** PEM; `userKeyPem` makes one. */
+  /** PKCS #8 PEM, which OpenSSH and Node both read. */
   readonly keyPem: string
   readonly certificatePem: string
   /** `type base64 comment`. */
@@ -198,10 +198,4 @@ export function credentialOf(profile: StoredProfile): Credential {
   if (!made.certificate.publicKey.equals(made.signer.publicKey))
     throw incomplete(profile.dir, 'key and certificate differ')
   return made
-}
-
-/** A new user key in the PEM form that both OpenSSH and Node read. */
-export function newUserKey(): { readonly keyPem: string; readonly publicKey: KeyObject } {
-  const { privateKey, publicKey } = generateKey('ES256')
-  return { keyPem: privateKey.export({ type: 'sec1', format: 'pem' }).toString(), publicKey }
 }

@@ -11,10 +11,10 @@ import { readCertificate } from '../../core/certs/x509-read.ts'
 import { serviceOfResource } from '../../core/domain/service.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { apiClient } from '../../net/http-client.ts'
-import type { Trust } from '../../net/trust.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
 import { credentialOf, loadProfile, type Credential, type StoredProfile } from './profile.ts'
 import { createRoutes, type FoundRoute } from './routes.ts'
+import { trustOf } from './trust.ts'
 
 export interface ProxySessionOptions {
   readonly profile: StoredProfile
@@ -74,7 +74,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
   let tunnel: Promise<ConnectedTunnel> | undefined
   options.signal?.addEventListener('abort', close, { once: true })
 
-  const trust: Trust = { system: true, ca: profile.hostCas }
+  const trust = trustOf(profile)
   const api = apiClient({
     baseUrl: profile.api,
     trust,

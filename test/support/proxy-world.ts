@@ -20,6 +20,7 @@ import { newId, type AgentId, type ProxyId } from '../../core/ids.ts'
 import { systemRandom } from '../../core/random.ts'
 import { encodeOpen, signOffer } from '../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
+import type { ResourceName } from '../../cli/connect/session.ts'
 import { connectTunnel, type ConnectedTunnel, type TunnelPurpose } from '../../net/tunnel-client.ts'
 import type { SessionHandlers } from '../../core/tunnel/session.ts'
 import { createProxy, type Proxy, type ProxyDeps } from '../../proxy/proxy.ts'
@@ -52,6 +53,8 @@ export interface World {
   readonly address: string
   readonly tlsCa: string
   readonly locks: Lock[]
+  /** Everything peers sent to the proxy, as the proxy itself reads it: TLS of the tunnel is off already. */
+  readonly wire: Buffer[]
   /** How often the control plane was asked for the policy. */
   readonly fetches: () => number
   agentId(): AgentId
@@ -67,6 +70,7 @@ export interface World {
     user: { readonly tunnel: ConnectedTunnel; readonly leaf: Leaf },
     agents: readonly AgentId[],
     route?: string,
+    resource?: ResourceName,
   ): Promise<TunnelStream>
   close(): Promise<void>
 }
@@ -139,7 +143,11 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
   const server: Server = createServer(tls.options, (request, response) => {
     if (!proxy.handleRequest(request, response)) response.writeHead(404).end()
   })
-  server.on('upgrade', (request, socket, head) => proxy.handleUpgrade(request, socket, head))
+  const wire: Buffer[] = []
+  server.on('upgrade', (request, socket, head) => {
+    proxy.handleUpgrade(request, socket, head)
+    socket.on('data', (bytes: Buffer) => wire.push(Buffer.from(bytes)))
+  })
   server.on('tlsClientError', () => undefined)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -201,6 +209,7 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
     address,
     tlsCa: tls.ca,
     locks,
+    wire,
     fetches: () => fetched,
     agentId: () => newAgentId(clock),
     leaf,
@@ -234,18 +243,18 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
       presence.version += 1
     },
     route,
-    async open(user, agents, given) {
+    async open(user, agents, given, resource = { kind: 'node', name: 'web-1' }) {
       const jws = given ?? (await route(agents))
       const offer = await signOffer({
         cluster: CLUSTER,
         route: jws,
-        resource: { kind: 'node', name: 'web-1' },
+        resource,
         identity: user.leaf,
         now: clock.now(),
         random: systemRandom,
       })
       return user.tunnel.session.open(
-        encodeOpen({ v: 1, kind: 'ssh', route: jws, offer: offer.jws }),
+        encodeOpen({ v: 1, kind: offer.offer.kind, route: jws, offer: offer.jws }),
       )
     },
     async close() {
