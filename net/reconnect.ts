@@ -3,7 +3,6 @@ import { toAppError, type AppError } from '../core/errors.ts'
 import { sleep, type Clock } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
-import type { SessionHandlers } from '../core/tunnel/session.ts'
 import { backoff } from './backoff.ts'
 import type { ConnectedTunnel } from './tunnel-client.ts'
 
@@ -14,7 +13,10 @@ export type ConnectionState =
   | { readonly state: 'waiting'; readonly error: AppError | undefined; readonly retryIn: number }
   | { readonly state: 'stopped'; readonly error: AppError | undefined }
 
-export type ReconnectHooks = Required<Pick<SessionHandlers, 'onGoAway' | 'onClose'>>
+export interface ReconnectHooks {
+  onGoAway(comeBackMs: number): void
+  onClose(err?: AppError): void
+}
 
 export interface KeepConnectedOptions {
   /** One attempt. The hooks must be given to the tunnel as its onGoAway and onClose. */

@@ -10,6 +10,8 @@ class StreamDuplex extends Duplex {
   /** Given to the reader's buffer when it was full: credit waits until it reads again. */
   #owed = 0
   #written: (() => void) | undefined
+  /** Waits for our end to go out: until then 'finish' would say more than is true. */
+  #finished: (() => void) | undefined
 
   constructor(stream: TunnelStream) {
     super({
@@ -25,6 +27,7 @@ class StreamDuplex extends Duplex {
     }
     stream.onend = () => void this.push(null)
     stream.ondrain = () => this.#flushed()
+    stream.onfinish = () => this.#ended()
     stream.onclose = (err) => {
       if (err) this.destroy(err)
     }
@@ -50,14 +53,18 @@ class StreamDuplex extends Duplex {
   }
 
   override _final(done: (e?: Error) => void): void {
+    if (this.#stream.state === 'closed') return done()
+    this.#finished = done
     this.#stream.end()
-    done()
   }
 
   override _destroy(err: Error | null, done: (e: Error | null) => void): void {
     const reason = err ? toAppError(err) : undefined
-    this.#stream.reset(reason?.code, reason?.message)
+    // With both directions ended the stream closes by itself.
+    if (err || !this.writableFinished || !this.readableEnded)
+      this.#stream.reset(reason?.code, reason?.message)
     this.#flushed()
+    this.#ended()
     done(err)
   }
 
@@ -72,6 +79,12 @@ class StreamDuplex extends Duplex {
   #flushed(): void {
     const done = this.#written
     this.#written = undefined
+    done?.()
+  }
+
+  #ended(): void {
+    const done = this.#finished
+    this.#finished = undefined
     done?.()
   }
 }

@@ -41,6 +41,7 @@ export class MuxStream implements TunnelStream {
   ondata: ((bytes: Buffer) => void) | undefined
   onend: (() => void) | undefined
   ondrain: (() => void) | undefined
+  onfinish: (() => void) | undefined
   onclose: ((err?: AppError) => void) | undefined
   /** The opener's promise waits for this; called once with the refusal or without. */
   onanswer: ((err?: AppError) => void) | undefined
@@ -190,7 +191,10 @@ export class MuxStream implements TunnelStream {
     if (n === 0 && !(ending && this.#out.bytes === 0)) return 0
     const written = this.#out.take(out, this.id, n, ending)
     this.#sendCredit -= n
-    if (ending && this.#out.bytes === 0) this.#sending = 'ended'
+    if (ending && this.#out.bytes === 0) {
+      this.#sending = 'ended'
+      this.#call(this.onfinish)
+    }
     if (this.#out.bytes > 0 && this.#sendCredit === 0) this.#host.stalled()
     this.#wake()
     if (this.#wantsDrain && this.#out.bytes * 2 < QUEUE_HIGH) {

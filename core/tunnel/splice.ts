@@ -3,7 +3,7 @@
  * took the bytes, so a reader that stops stalls the sender at the far end and nobody holds more than a window.
  */
 import type { Duplex } from 'node:stream'
-import { isAppError, toAppError } from '../errors.ts'
+import { AppError, toAppError } from '../errors.ts'
 import type { Session } from './session.ts'
 import type { TunnelStream } from './stream.ts'
 
@@ -39,7 +39,7 @@ function forward(from: TunnelStream, to: TunnelStream): void {
 /** Pieces from here on are gathered until the end of the turn: TLS hands out 16 KiB at a time, a write call each is dear. */
 const GATHER = 4096
 
-/** Joins a stream and a socket (or any Duplex). Starts the stream. A reset destroys the socket; a socket error resets. */
+/** Joins a stream and a socket (or any Duplex). Starts the stream. A reset aborts the socket; a socket error resets. */
 export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
   let owed = 0
   let corked = false
@@ -77,7 +77,7 @@ export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
   }
   stream.ondrain = () => socket.resume()
   stream.onclose = (err) => {
-    if (err) socket.destroy()
+    if (err) abort(socket)
   }
   socket.on('data', (bytes: Buffer) => {
     if (!stream.write(bytes) && stream.state === 'open') socket.pause()
@@ -90,10 +90,21 @@ export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
   })
   if (stream.state === 'closed' || socket.destroyed) {
     stream.reset()
-    socket.destroy()
+    abort(socket)
     return
   }
   stream.start()
+}
+
+/** TCP: with RST, because after an ordinary close the peer would take what it has for everything. */
+function abort(socket: Duplex & { resetAndDestroy?(): unknown; connecting?: boolean }): void {
+  if (socket.resetAndDestroy && !socket.connecting)
+    try {
+      socket.resetAndDestroy()
+    } catch {
+      // Not TCP underneath: there is no RST to send.
+    }
+  socket.destroy()
 }
 
 /** The error's short code (ECONNRESET), which says enough and shows no address of the private network. */
@@ -112,7 +123,7 @@ export async function relayStream(
   payload: Buffer,
 ): Promise<TunnelStream> {
   const gaveUp = new AbortController()
-  offered.onclose = (err) => gaveUp.abort(err)
+  offered.onclose = (err) => gaveUp.abort(err ?? new AppError('ERR_STREAM_RESET'))
   try {
     const onward = await to.open(payload, gaveUp.signal)
     if (offered.state === 'closed') {
@@ -123,7 +134,7 @@ export async function relayStream(
     spliceStreams(offered, onward)
     return onward
   } catch (e) {
-    const err = isAppError(e) ? e : toAppError(e)
+    const err = toAppError(e)
     offered.refuse(err.code, err.message)
     throw err
   }

@@ -45,6 +45,8 @@ export interface TunnelStream {
   onend: (() => void) | undefined
   /** After `write` answered false: there is room again. */
   ondrain: (() => void) | undefined
+  /** After `end`: the last byte and the end itself were handed to the transport. */
+  onfinish: (() => void) | undefined
   /**
    * The stream is over, called exactly once. No error: both sides ended it. An error: it was reset (the peer's code and
    * reason), refused, or the tunnel broke (ERR_TUNNEL_CLOSED and the like).

@@ -1,0 +1,150 @@
+// The retry policy alone, on a hand clock: when it tries again, when it stops, what it does with the old tunnel.
+import { expect, test } from 'vitest'
+import { AppError } from '../../../core/errors.ts'
+import type { ConnId, ProxyId } from '../../../core/ids.ts'
+import { keepConnected, type ConnectionState, type ReconnectHooks } from '../../../net/reconnect.ts'
+import { backoff } from '../../../net/backoff.ts'
+import { createSession } from '../../../core/tunnel/session.ts'
+import { createWindowBudget } from '../../../core/tunnel/window-budget.ts'
+import { handClock } from '../../support/clock.ts'
+import { memoryPair } from '../../support/transports.ts'
+import { offers } from '../../support/streams.ts'
+
+const random = { bytes: (n: number) => Buffer.alloc(n), float: () => 0.5 }
+
+function world(connects: (attempt: number) => 'up' | AppError, isFatal?: (e: AppError) => boolean) {
+  const clock = handClock()
+  const stop = new AbortController()
+  const states: ConnectionState[] = []
+  const news = offers<ConnectionState>()
+  const hooks: ReconnectHooks[] = []
+  let attempts = 0
+  const done = keepConnected({
+    clock,
+    random,
+    signal: stop.signal,
+    isFatal,
+    onState: (state) => {
+      states.push(state)
+      news.push(state)
+    },
+    async connect(_signal, given) {
+      const outcome = connects(attempts++)
+      if (outcome !== 'up') throw outcome
+      hooks.push(given)
+      const session = createSession(memoryPair().client, {
+        side: 'client',
+        clock,
+        budget: createWindowBudget(),
+        onOpen: () => undefined,
+        ...given,
+      })
+      return { session, proxyId: 'px' as ProxyId, connId: 'cn' as ConnId, liveProxies: 1 }
+    },
+  })
+  const until = async (state: ConnectionState['state']): Promise<ConnectionState> => {
+    for (;;) {
+      const next = await news.next()
+      if (next.state === state) return next
+    }
+  }
+  return { clock, stop, states, hooks, done, until, attempts: () => attempts }
+}
+
+const down = () => new AppError('ERR_UNREACHABLE')
+
+test('failures back off with jitter up to the cap, and never stop', async () => {
+  const w = world(() => down())
+  const waits: number[] = []
+  for (let i = 0; i < 10; i++) {
+    const state = await w.until('waiting')
+    if (state.state !== 'waiting') throw new Error('unreachable')
+    waits.push(state.retryIn)
+    await Promise.resolve()
+    w.clock.advance(state.retryIn)
+  }
+  expect(waits).toEqual([250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000, 15_000])
+  w.stop.abort()
+  await w.done
+  expect(w.states.at(-1)).toEqual({ state: 'stopped', error: undefined })
+})
+
+test('a lost tunnel is dialled again, and the error is told', async () => {
+  const w = world(() => 'up')
+  const up = await w.until('connected')
+  if (up.state !== 'connected') throw new Error('unreachable')
+  up.tunnel.session.close(new AppError('ERR_TUNNEL_CLOSED'))
+  expect(await w.until('waiting')).toMatchObject({ error: { code: 'ERR_TUNNEL_CLOSED' } })
+  await Promise.resolve()
+  w.clock.advance(1000)
+  await w.until('connected')
+  w.stop.abort()
+  await w.done
+})
+
+test('a tunnel that stood long resets the backoff, one that flaps does not', async () => {
+  const w = world(() => 'up')
+  const waits: number[] = []
+  for (const stood of [0, 0, 0, 60_000, 0]) {
+    const up = await w.until('connected')
+    if (up.state !== 'connected') throw new Error('unreachable')
+    w.clock.advance(stood)
+    up.tunnel.session.close()
+    const waiting = await w.until('waiting')
+    if (waiting.state !== 'waiting') throw new Error('unreachable')
+    waits.push(waiting.retryIn)
+    await Promise.resolve()
+    w.clock.advance(waiting.retryIn)
+  }
+  expect(waits).toEqual([250, 500, 1000, 250, 500])
+  w.stop.abort()
+  await w.done
+})
+
+test('GOAWAY is honoured: it dials again in time, and the old tunnel goes when its streams are done', async () => {
+  const w = world(() => 'up')
+  const first = await w.until('connected')
+  if (first.state !== 'connected') throw new Error('unreachable')
+  const opening = first.tunnel.session.open(Buffer.alloc(0))
+  opening.catch(() => undefined)
+  w.hooks[0]?.onGoAway(2000)
+  const waiting = await w.until('waiting')
+  expect(waiting).toMatchObject({ retryIn: 1500, error: undefined })
+  await Promise.resolve()
+  w.clock.advance(1500)
+  await w.until('connected')
+  expect(first.tunnel.session.closed).toBe(false)
+  w.clock.advance(15_000)
+  expect(first.tunnel.session.streams).toBe(0)
+  w.clock.advance(1_000)
+  expect(first.tunnel.session.closed).toBe(true)
+  expect(w.attempts()).toBe(2)
+  w.stop.abort()
+  await w.done
+})
+
+test('a fatal error stops it and is told', async () => {
+  const w = world(
+    () => new AppError('ERR_TUNNEL_VERSION'),
+    (e) => e.code === 'ERR_TUNNEL_VERSION',
+  )
+  await w.done
+  expect(w.states.at(-1)).toMatchObject({ state: 'stopped', error: { code: 'ERR_TUNNEL_VERSION' } })
+  expect(w.attempts()).toBe(1)
+})
+
+test('stopping closes the tunnel in good order', async () => {
+  const w = world(() => 'up')
+  const up = await w.until('connected')
+  if (up.state !== 'connected') throw new Error('unreachable')
+  w.stop.abort()
+  await w.done
+  expect(up.tunnel.session.closed).toBe(true)
+})
+
+test('a server that names a time is believed, within reason', () => {
+  const busy = new AppError('ERR_RATE_LIMITED', undefined, { details: { retryAfter: 20 } })
+  expect(backoff(0, busy, random)).toBe(20_250)
+  const absurd = new AppError('ERR_RATE_LIMITED', undefined, { details: { retryAfter: 999_999 } })
+  expect(backoff(0, absurd, random)).toBe(300_250)
+})
