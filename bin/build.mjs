@@ -20,7 +20,6 @@ import { DIST, fingerprint, readStamp, ROOT, sources, STAMP } from './sources.mj
 const EXTERNAL = [
   'koffi',
   'ssh2',
-  'ws',
   'bufferutil',
   'utf-8-validate',
   'dynalite',

@@ -10,6 +10,7 @@ import { parse } from '../core/parse.ts'
 import { apiClient, type ApiClient, type HttpMethod } from '../net/http-client.ts'
 import type { Cli } from './cli.ts'
 import type { StoredProfile } from './connect/profile.ts'
+import { trustOf } from './connect/trust.ts'
 import type { ProfileOptions } from './host.ts'
 import { openProfile } from './profiles.ts'
 
@@ -44,8 +45,7 @@ export function requireCurrent(cli: Cli, profile: StoredProfile): void {
 export function clientOf(cli: Cli, profile: StoredProfile): ApiClient {
   const common = {
     baseUrl: profile.api,
-    // An API behind a public certificate works as well as one that only the cluster's CA vouches for.
-    trust: { system: true, ca: profile.hostCas },
+    trust: trustOf(profile),
     clock: cli.clock,
     random: cli.random,
     proxy: cli.env.httpsProxy,

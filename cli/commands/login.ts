@@ -12,6 +12,7 @@ import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
 import type { Cli } from '../cli.ts'
 import { saveProfile } from '../connect/profile.ts'
+import { trustOf } from '../connect/trust.ts'
 import { readPassword } from '../input.ts'
 import { knownCluster, type KnownCluster } from '../known-cluster.ts'
 import { currentFile, profileDir } from '../profiles.ts'
@@ -54,7 +55,12 @@ async function targetOf(
     const { ca } = await fetchPinnedCa({ url: origin, pins, proxy: cli.env.httpsProxy })
     return { origin, pins, trust: { system: false, ca } }
   }
-  if (known) return { origin, pins: known.ca_pins, trust: { system: true, ca: [known.ca] } }
+  if (known)
+    return {
+      origin,
+      pins: known.ca_pins,
+      trust: trustOf({ caPins: known.ca_pins, hostCas: [known.ca] }),
+    }
   return { origin, pins: [], trust: systemTrust }
 }
 
