@@ -10,7 +10,7 @@ import type { NameClaim } from '../join-store.ts'
 import { joinKey, keys } from '../table.ts'
 import { agentFromItem, claimName, identityFromItem, releaseName } from './agent-items.ts'
 import { announcedFromItem, announcedWrite } from './announced-items.ts'
-import type { Plain } from './marshal.ts'
+import { sortKey, textOf, type Plain } from './marshal.ts'
 import { resourceFromItem, resourceItem } from './resource-items.ts'
 import { present, type TableClient, type Write } from './table-client.ts'
 
@@ -157,7 +157,7 @@ export async function removeAgent(
     ...[...thumbprints].map((thumbprint) => ({ remove: keys.key(thumbprint), when: mine })),
     ...items
       .filter((item) => item['entity'] !== 'agent')
-      .map((item) => ({ remove: { pk: String(item['pk']), sk: String(item['sk']) } })),
+      .map((item) => ({ remove: { pk: textOf(item['pk']), sk: sortKey(item) } })),
     { remove: keys.tunnel(agent.id) },
     { remove: keys.agent(agent.id) },
   ]

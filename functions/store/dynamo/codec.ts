@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { fromSeconds } from '../../../core/clock.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { Entity, IndexKey, Key } from '../table.ts'
-import type { Plain } from './marshal.ts'
+import { sortKey, textOf, type Plain } from './marshal.ts'
 
 export const time = z.int().transform(fromSeconds)
 /** An id that was checked when it was written. */
@@ -30,7 +30,7 @@ export function codec<S extends z.ZodType, T>(
     fromItem(item) {
       const wrong = (why: string, cause?: unknown) =>
         new AppError('ERR_INTERNAL', undefined, {
-          internal: `item ${String(item['pk'])} ${String(item['sk'])}: ${why}`,
+          internal: `item ${textOf(item['pk'])} ${sortKey(item)}: ${why}`,
           cause,
         })
       if (item['entity'] !== entity) throw wrong(`not of entity ${entity}`)
@@ -41,7 +41,7 @@ export function codec<S extends z.ZodType, T>(
           return from(body.data)
         }
         default:
-          throw wrong(`version ${String(item['v'])} is not known here`)
+          throw wrong(`version ${JSON.stringify(item['v'])} is not known here`)
       }
     },
   }

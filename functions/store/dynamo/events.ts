@@ -18,7 +18,7 @@ import type { EventAppend, EventFilter, EventStore } from '../event-store.ts'
 import { dayOf, eventPartition, joinKey, keys, SHARDS } from '../table.ts'
 import { codec, idOf } from './codec.ts'
 import { pageLimit, type Cursors } from './cursor.ts'
-import type { Plain } from './marshal.ts'
+import { sortKey, textOf, type Plain } from './marshal.ts'
 import type { TableClient } from './table-client.ts'
 
 const field: z.ZodType<EventField> = z.union([
@@ -118,12 +118,12 @@ export function createEventStore(deps: {
     )
     const reached = pages
       .filter((page) => page.next !== undefined)
-      .map((page) => String(page.items.at(-1)?.['sk'] ?? page.next?.['sk']))
+      .map((page) => textOf(page.items.at(-1)?.['sk'] ?? page.next?.['sk']))
     const floor = reached.sort().at(-1)
     const items = pages
       .flatMap((page) => page.items)
-      .filter((item) => floor === undefined || String(item['sk']) >= floor)
-      .sort((a, b) => (String(a['sk']) < String(b['sk']) ? 1 : -1))
+      .filter((item) => floor === undefined || sortKey(item) >= floor)
+      .sort((a, b) => (sortKey(a) < sortKey(b) ? 1 : -1))
     return { items, more: floor !== undefined, floor }
   }
 
@@ -167,7 +167,7 @@ export function createEventStore(deps: {
         for (const item of read.items) {
           if (found.length >= limit || bytes >= LIMITS.httpResponsePage.value)
             return { items: found, cursor: seal(day) }
-          below = String(item['sk'])
+          below = sortKey(item)
           const event = events.fromItem(item)
           if (!keep(event, filter, from, to)) continue
           found.push(event)

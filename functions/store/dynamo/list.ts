@@ -53,7 +53,8 @@ export async function listPage<T>(deps: ListDeps, query: ListQuery<T>): Promise<
 }
 
 function startOf(at: Readonly<Record<string, string | number>>): QueryRange['start'] {
-  const { shard: _shard, ...key } = at
-  const entries = Object.entries(key).map(([name, value]) => [name, String(value)] as const)
+  const entries = Object.entries(at)
+    .filter(([name]) => name !== 'shard')
+    .map(([name, value]) => [name, String(value)] as const)
   return entries.length === 0 ? undefined : Object.fromEntries(entries)
 }

@@ -15,6 +15,10 @@ export type Item = Record<string, AttributeValue>
 
 const isList = (value: Value): value is readonly Value[] => Array.isArray(value)
 
+/** A text attribute; anything else, or nothing, is the empty text, which no key is. */
+export const textOf = (value: Value | undefined): string => (typeof value === 'string' ? value : '')
+export const sortKey = (item: Plain): string => textOf(item['sk'])
+
 export function marshalValue(value: Value): AttributeValue {
   if (typeof value === 'string') return { S: value }
   if (typeof value === 'number') {

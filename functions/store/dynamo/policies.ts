@@ -8,6 +8,7 @@ import type { RoleStore } from '../role-store.ts'
 import { keys } from '../table.ts'
 import type { UserStore } from '../user-store.ts'
 import { codec, time } from './codec.ts'
+import { sortKey } from './marshal.ts'
 import { bumpVersion } from './policy-bump.ts'
 import { absent, present, type Expression, type TableClient } from './table-client.ts'
 
@@ -72,7 +73,7 @@ export function createPolicyStore(deps: {
       // Fewer: it was replaced and tidied away since, so there is a newer one.
       if (found.length < newest.parts) continue
       const jws = found
-        .sort((a, b) => (String(a['sk']) < String(b['sk']) ? -1 : 1))
+        .sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1))
         .map((part) => parts.fromItem(part))
         .join('')
       return { version, digest, jws }

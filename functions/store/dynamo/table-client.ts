@@ -21,7 +21,7 @@ import { sleep, type Clock } from '../../../core/clock.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { Random } from '../../../core/random.ts'
 import { INDEX, type Key } from '../table.ts'
-import { marshal, unmarshal, type Plain, type Value } from './marshal.ts'
+import { marshal, textOf, unmarshal, type Plain, type Value } from './marshal.ts'
 
 /** An expression with its placeholders. */
 export interface Expression {
@@ -101,7 +101,7 @@ function expressions(update: Expression | undefined, when: Expression | undefine
 }
 
 const strings = (plain: Plain): Record<string, string> =>
-  Object.fromEntries(Object.entries(plain).map(([name, value]) => [name, String(value)]))
+  Object.fromEntries(Object.entries(plain).map(([name, value]) => [name, textOf(value)]))
 
 export function createTableClient(deps: TableDeps): TableClient {
   const { client, tableName: TableName, clock, random } = deps

@@ -1,5 +1,6 @@
 /** Types for the parts of dynalite that we use: it ships none. Pure functions and per-operation steps; never its server or its store. */
 declare module 'dynalite/db/index.js' {
+  import type { Readable } from 'node:stream'
   type Json = Record<string, unknown>
   export interface TableDefinition {
     TableName: string
@@ -13,13 +14,21 @@ declare module 'dynalite/db/index.js' {
   }
   export type Callback<T> = (error: unknown, value?: T) => void
   export type Action = (store: ActionStore, data: Json, callback: Callback<Json>) => void
+  export interface ActionRange {
+    readonly gt?: string
+    readonly gte?: string
+    readonly lt?: string
+    readonly lte?: string
+    readonly reverse?: boolean
+    readonly limit?: number
+  }
   /** What an action expects of a section of the store. */
   export interface ActionSection {
     get(key: string, callback: Callback<unknown>): void
     put(key: string, value: unknown, callback: Callback<void>): void
     del(key: string, callback: Callback<void>): void
     lock(key: string, body: (release: <C>(callback: C) => C) => void): void
-    createValueStream(range: import('./ranges.ts').Range): import('node:stream').Readable
+    createValueStream(range: ActionRange): Readable
     awsAccountId?: string
     awsRegion?: string
   }
@@ -59,6 +68,7 @@ declare module 'dynalite/validations/*' {
 }
 
 declare module 'dynalite/actions/*' {
-  const action: import('dynalite/db/index.js').Action
+  import type { Action } from 'dynalite/db/index.js'
+  const action: Action
   export default action
 }

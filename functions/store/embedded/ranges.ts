@@ -1,14 +1,8 @@
 /** How the engine lays its rows out in LevelDB: one prefix for each section. Table names never contain `~`. */
+import type { ActionRange } from 'dynalite/db/index.js'
 
 /** Bounds of an iteration; as the actions give them, still without the section's prefix. */
-export interface Range {
-  readonly gt?: string
-  readonly gte?: string
-  readonly lt?: string
-  readonly lte?: string
-  readonly reverse?: boolean
-  readonly limit?: number
-}
+export type Range = ActionRange
 
 export const tableRow = (name: string): string => `table~${name}`
 export const ttlRow = (name: string): string => `ttl~${name}`

@@ -208,7 +208,8 @@ describe('lists', () => {
     if (cursor === undefined) throw new Error('no cursor')
     const changed = cursor.slice(0, -2) + (cursor.endsWith('AA') ? 'BB' : 'AA')
     const refused = { code: 'ERR_INPUT_INVALID', details: { issues: [{ path: 'cursor' }] } }
-    const list = f.stores.resources.list
+    const list: typeof f.stores.resources.list = (kind, filter) =>
+      f.stores.resources.list(kind, filter)
     await expect(list('app', { cursor: changed })).rejects.toMatchObject(refused)
     await expect(list('app', { cursor: '' })).rejects.toMatchObject(refused)
     await expect(list('app', { cursor: 'x'.repeat(5000) })).rejects.toMatchObject(refused)
