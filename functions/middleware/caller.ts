@@ -10,10 +10,10 @@ import { plus, type Instant } from '../../core/clock.ts'
 import { findLock, type Lock } from '../../core/domain/lock.ts'
 import type { Role, RuleKind, RuleVerb } from '../../core/domain/role.ts'
 import type { User } from '../../core/domain/user.ts'
-import { AppError } from '../../core/errors.ts'
+import { AppError, isAppError, type ErrorCode } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { CallerDeps } from '../deps.ts'
-import { notFound, pathAndQuery, type Ctx } from '../http.ts'
+import { notFound, pathAndQuery, sourceIp, type Ctx } from '../http.ts'
 import type { ApiKey } from '../store/api-key-store.ts'
 
 export interface OperatorCaller {
@@ -154,10 +154,16 @@ async function identify(deps: CallerDeps, c: Ctx): Promise<Caller> {
 export function callerOf(deps: CallerDeps, c: Ctx): Promise<Caller> {
   const known = c.get('caller')
   if (known) return known
-  const found = identify(deps, c)
+  const found = identify(deps, c).catch((error: unknown) => {
+    // Guessing is slowed by address; who proves something is never slowed by others' guesses.
+    if (isAppError(error) && GUESSES.has(error.code)) deps.limiter.take('anonymous', sourceIp(c))
+    throw error
+  })
   c.set('caller', found)
   return found
 }
+
+const GUESSES: ReadonlySet<ErrorCode> = new Set(['ERR_UNAUTHENTICATED', 'ERR_PROOF_INVALID'])
 
 export function may(caller: Caller, kind: RuleKind, verb: RuleVerb): boolean {
   switch (caller.kind) {
