@@ -3,11 +3,10 @@
  * the last message at once are kept for the transport, within a cap.
  */
 import type { RawData, WebSocket } from 'ws'
-import type * as z from 'zod'
 import { AppError } from '../core/errors.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
-import { decodeMessage, encodeMessage, refused } from '../core/tunnel/handshake-messages.ts'
+import { decodeRefused, encodeMessage } from '../core/tunnel/handshake-messages.ts'
 import type { HandshakeMessage } from '../core/tunnel/handshake-messages.ts'
 import { isErrorCode, printable } from '../core/tunnel/reset-reason.ts'
 import type { Transport } from '../core/tunnel/transport.ts'
@@ -74,16 +73,16 @@ export class HandshakeChannel {
   }
 
   /** The next message. A `refused` in its place rejects with what it says. */
-  async receive<S extends z.ZodType>(schema: S): Promise<z.output<S>> {
+  async receive<T>(decode: (bytes: Buffer) => T): Promise<T> {
     const { bytes, binary } = await this.#next()
     if (binary)
       throw new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'a frame before welcome' })
     if (bytes.length <= LIMITS.handshakeMessage.value && bytes.includes('"refused"')) {
-      const said = decodeMessage(refused, bytes)
+      const said = decodeRefused(bytes)
       const code = isErrorCode(said.code) ? said.code : 'ERR_TUNNEL_HANDSHAKE'
       throw new AppError(code, printable(said.message), { internal: 'refused by the proxy' })
     }
-    return decodeMessage(schema, bytes)
+    return decode(bytes)
   }
 
   async #next(): Promise<Message> {

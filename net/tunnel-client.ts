@@ -15,7 +15,11 @@ import {
   makeProof,
   type OwnIdentity,
 } from '../core/tunnel/handshake.ts'
-import { challenge, welcome, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
+import {
+  decodeChallenge,
+  decodeWelcome,
+  type TunnelPurpose,
+} from '../core/tunnel/handshake-messages.ts'
 import { createSession, type Session, type SessionHandlers } from '../core/tunnel/session.ts'
 import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
@@ -89,10 +93,10 @@ async function shakeHands(
   const { cluster, hostCas } = options
   const hello = makeHello(options.purpose, dialledAddress(url), options.random ?? systemRandom)
   channel.send(hello)
-  const said = await channel.receive(challenge)
+  const said = await channel.receive(decodeChallenge)
   const proxyId = checkChallenge(hello, said, { cluster, hostCas, now: clock.now() })
   channel.send(await makeProof(hello, said, options.identity))
-  const { connId: text, keepAlive } = await channel.receive(welcome)
+  const { connId: text, keepAlive } = await channel.receive(decodeWelcome)
   const connId = parseId('conn', text)
   if (!connId) throw new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'welcome: connId' })
   const wanted = { ...TUNNEL_LIMITS, ...options.limits }

@@ -8,7 +8,7 @@ import { newId, type ConnId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 import { checkProofMessage, makeChallenge, type OwnIdentity } from '../core/tunnel/handshake.ts'
-import { hello, proof, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
+import { decodeHello, decodeProof, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
 import { createSession, type Session } from '../core/tunnel/session.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
 import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
@@ -99,7 +99,7 @@ async function shakeHands(
   options: TunnelServerOptions,
 ): Promise<AcceptedTunnel> {
   const { cluster, clock } = options
-  const said = await channel.receive(hello)
+  const said = await channel.receive(decodeHello)
   const ours = await makeChallenge(said, {
     cluster,
     identity: options.identity,
@@ -108,7 +108,7 @@ async function shakeHands(
     isOwnAddress: (dialled) => options.isOwnAddress(dialled),
   })
   channel.send(ours)
-  const proven = checkProofMessage(said, ours, await channel.receive(proof), {
+  const proven = checkProofMessage(said, ours, await channel.receive(decodeProof), {
     cluster,
     hostCas: options.hostCas(),
     userCas: options.userCas(),

@@ -80,3 +80,9 @@ export function decodeMessage<S extends z.ZodType>(schema: S, bytes: Uint8Array)
     })
   }
 }
+
+export const decodeHello = (bytes: Uint8Array): Hello => decodeMessage(hello, bytes)
+export const decodeChallenge = (bytes: Uint8Array): Challenge => decodeMessage(challenge, bytes)
+export const decodeProof = (bytes: Uint8Array): Proof => decodeMessage(proof, bytes)
+export const decodeWelcome = (bytes: Uint8Array): Welcome => decodeMessage(welcome, bytes)
+export const decodeRefused = (bytes: Uint8Array): Refused => decodeMessage(refused, bytes)

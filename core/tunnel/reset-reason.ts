@@ -32,6 +32,5 @@ export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ER
 
 /** Text of a peer without control characters, C1 and bidirectional overrides included. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what it takes out
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, ' ')
 }

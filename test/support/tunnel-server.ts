@@ -79,7 +79,10 @@ export async function frontDoor(
         authorise: () => undefined,
         onOpen: (stream) => stream.accept(),
         ...overrides,
-      }).then(results.push, results.push)
+      }).then(
+        (tunnel) => results.push(tunnel),
+        (e: unknown) => results.push(e as Error),
+      )
     }),
   )
   return {

@@ -119,7 +119,7 @@ describe('the offer', () => {
   })
 
   test('is refused before its time and after its minute with ERR_CLOCK', async () => {
-    for (const now of [plus(NOW, 61_000), plus(NOW, -61_000 + 0)])
+    for (const now of [plus(NOW, 61_000), plus(NOW, -61_000)])
       expect((await failure(() => verifyOffer(jws, { ...check(), now })))?.code).toMatch(
         /ERR_CLOCK|ERR_PROOF_INVALID/,
       )
@@ -140,7 +140,7 @@ describe('the offer', () => {
     ['has a name that is none', (o) => ({ ...o, resource: { kind: 'node', name: '../x' } })],
     ['has a field too many', (o) => ({ ...o, admin: true })],
     ['has a short stream id', (o) => ({ ...o, sid: 'abc' })],
-    ['has no expiry', ({ exp: _exp, ...o }) => o],
+    ['has no expiry', (o) => ({ ...o, exp: undefined })],
   ])('is refused when it %s', async (_name, change) => {
     const text = await signed(change(offer))
     expect((await failure(() => verifyOffer(text, check())))?.code).toBe('ERR_PROOF_INVALID')
