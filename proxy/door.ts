@@ -60,11 +60,14 @@ function offers(request: IncomingMessage, protocol: string): boolean {
 
 export interface Door {
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Cuts every peer that is still in its handshake. */
+  close(): void
 }
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   const { admission, counters, log } = deps
   const sockets = tunnelWebSocketServer()
+  const entering = new Set<WebSocket>()
 
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
@@ -74,6 +77,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
 
   async function handshake(ws: WebSocket, source: string): Promise<void> {
     const guest = deps.guest(source)
+    entering.add(ws)
     try {
       const accepted = await acceptTunnel(ws, {
         ...deps.server,
@@ -87,6 +91,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       counters.handshakesRefused += 1
       const error = toAppError(e)
       log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
+    } finally {
+      entering.delete(ws)
     }
   }
 
@@ -111,6 +117,9 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       if (!refused) return enter(request, socket, head)
       counters.upgradesRefused += 1
       refuseUpgrade(socket, refused)
+    },
+    close() {
+      for (const ws of entering) ws.terminate()
     },
   }
 }

@@ -148,10 +148,18 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const door = createDoor<PeerGuest>({
     admission,
     tunnels: () => registry.agentCount + registry.userCount,
-    closedBecause: () => (state === 'serving' ? undefined : busy(`the proxy is ${state}`)),
-    authorise: (identity, purpose) => peers.authorise(identity, purpose),
+    closedBecause,
+    authorise(identity, purpose) {
+      const why = closedBecause()
+      if (why) throw why
+      peers.authorise(identity, purpose)
+    },
     guest: (source) => peers.guest(source),
-    welcome: (accepted, guest, source) => peers.welcome(accepted, guest, source),
+    welcome(accepted, guest, source) {
+      // The last step of a handshake may fall into the moment of closing.
+      if (state === 'closed') return accepted.session.close()
+      peers.welcome(accepted, guest, source)
+    },
     server: {
       cluster,
       get identity() {
@@ -171,6 +179,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     log,
   })
 
+  function closedBecause(): AppError | undefined {
+    return state === 'serving' ? undefined : busy(`the proxy is ${state}`)
+  }
+
   function onHeld(held: boolean): void {
     if (held && (state === 'starting' || state === 'leaseless')) {
       log.info('proxy.serving', { proxyId })
@@ -188,6 +200,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     state = 'closed'
     stopping.abort(new AppError('ERR_TUNNEL_CLOSED'))
     feed.stop()
+    door.close()
     for (const tunnel of [...registry.all()]) tunnel.session.close()
     const enough = new AbortController()
     const limit = clock.after(LAST_WRITES, () => enough.abort())

@@ -4,6 +4,7 @@
  */
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createHash } from 'node:crypto'
 import { jwsSign } from '../../core/certs/jws.ts'
 import { agentUri, proxyUri, userExtension, userUri } from '../../core/certs/identity.ts'
@@ -72,6 +73,10 @@ export interface World {
     route?: string,
     resource?: ResourceName,
   ): Promise<TunnelStream>
+  /** Breaks every connection to the proxy, as a network that fails does. */
+  cutAll(): void
+  /** Answers `POST /v1/routes` on the proxy's own address; undefined = 404. */
+  answerRoutes: (() => Promise<unknown>) | undefined
   close(): Promise<void>
 }
 
@@ -141,12 +146,19 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
   const identity = await leaf({ uri: proxyUri(CLUSTER, proxyId) })
   const tls = await serverTls()
   const server: Server = createServer(tls.options, (request, response) => {
-    if (!proxy.handleRequest(request, response)) response.writeHead(404).end()
+    if (proxy.handleRequest(request, response)) return
+    if (request.url !== '/v1/routes' || !world.answerRoutes)
+      return void response.writeHead(404).end()
+    void world.answerRoutes().then((body) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    })
   })
   const wire: Buffer[] = []
+  const sockets = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
     proxy.handleUpgrade(request, socket, head)
     socket.on('data', (bytes: Buffer) => wire.push(Buffer.from(bytes)))
+    sockets.add(socket)
   })
   server.on('tlsClientError', () => undefined)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -198,7 +210,12 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
   }
 
   const tunnels: ConnectedTunnel[] = []
-  return {
+  const world: World = {
+    answerRoutes: undefined,
+    cutAll() {
+      for (const socket of sockets) socket.destroy()
+      sockets.clear()
+    },
     clock,
     hostCa,
     userCa,
@@ -264,4 +281,5 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
       await new Promise((resolve) => server.close(resolve))
     },
   }
+  return world
 }
