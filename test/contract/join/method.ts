@@ -1,0 +1,81 @@
+/**
+ * What every join method promises. A method's suite gives one piece of evidence that holds and a list of ways to break it, each
+ * in one named place; the contract is that the first becomes facts and every other is refused without a word to the caller.
+ */
+import { describe, expect, test } from 'vitest'
+import { AppError } from '../../../core/errors.ts'
+import type { Challenge } from '../../../core/join/challenge.ts'
+import type { JoinContext } from '../../../core/join/join-method.ts'
+import { joinMethod } from '../../../core/join/methods.ts'
+import { LIMITS } from '../../../core/limits.ts'
+import { fromSeconds, instant } from '../../../core/clock.ts'
+import { generateKey, thumbprint } from '../../../core/certs/signer.ts'
+
+export interface MethodCase {
+  readonly name: string
+  readonly setup: () => {
+    /** Handle of the token that the challenge was made for. */
+    readonly token: string
+    readonly evidence: object
+    readonly broken: Readonly<Record<string, unknown>>
+  }
+}
+
+const now = instant(1_800_000_000_000)
+
+export function joinMethodContract({ name, setup }: MethodCase): void {
+  describe(`join method ${name}`, () => {
+    const { token, evidence, broken } = setup()
+    const challenge: Challenge = {
+      method: name as Challenge['method'],
+      token,
+      service: 'ssh',
+      enrolment: thumbprint(generateKey().publicKey),
+      serviceKey: thumbprint(generateKey().publicKey),
+      expires: fromSeconds(1_800_000_060),
+    }
+    const context: JoinContext = { challenge, now }
+    const method = joinMethod(name)
+    const refusal = async (given: unknown): Promise<AppError> => {
+      const error: unknown = await method.verify(given, context).then(
+        () => undefined,
+        (e: unknown) => e,
+      )
+      expect(error).toBeInstanceOf(AppError)
+      return error as AppError
+    }
+
+    test('turns evidence that holds into facts without a secret in them', async () => {
+      const facts = await method.verify(evidence, context)
+      expect(facts.subject.length).toBeGreaterThan(0)
+      for (const value of Object.values(evidence))
+        if (typeof value === 'string') {
+          expect(facts.subject).not.toContain(value)
+          expect(Object.values(facts.attributes)).not.toContain(value)
+        }
+    })
+    test('gives the same facts for the same evidence', async () => {
+      expect(await method.verify(evidence, context)).toEqual(await method.verify(evidence, context))
+    })
+    test.each([
+      ...Object.entries(broken),
+      ['nothing', undefined],
+      ['null', null],
+      ['a text', 'x'],
+      ['a list', []],
+      ['an empty object', {}],
+      ['an unknown field', { ...evidence, unknown: 1 }],
+      ['a huge field', { ...evidence, ...hugeOf(evidence) }],
+    ])('refuses %s, and says why only inside', async (_, given) => {
+      const error = await refusal(given)
+      expect(error.code).toBe('ERR_JOIN_REFUSED')
+      expect(error.internal).toBeTruthy()
+      expect(error.message).toBe('The join was refused')
+    })
+  })
+}
+
+const hugeOf = (evidence: object): object =>
+  Object.fromEntries(
+    Object.keys(evidence).map((key) => [key, 'x'.repeat(LIMITS.joinEvidence.value)]),
+  )
