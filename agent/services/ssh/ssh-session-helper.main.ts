@@ -9,7 +9,7 @@ import { MessageChannel } from 'node:worker_threads'
 import { systemClock } from '../../../core/clock.ts'
 import { reasonOf } from '../../../core/errors.ts'
 import { LIMITS } from '../../../core/limits.ts'
-import { limitOpenFiles } from './helper/libc.ts'
+import { closeAllOnExec, limitOpenFiles } from './helper/libc.ts'
 import type { Command, HelperEvent } from './helper/messages.ts'
 import { becomeUser } from './helper/privileges.ts'
 import { createPrograms } from './helper/programs.ts'
@@ -35,6 +35,7 @@ function become(account: Extract<Command, { do: 'become' }>['account']): void {
     return end()
   }
   process.umask(UMASK)
+  closeAllOnExec()
   limitOpenFiles(OPEN_FILES)
   user = account.name
   let atHome = true

@@ -2,6 +2,7 @@
  * Calls of the C library that Node lacks: passing descriptors between processes, pseudo terminals, starting a program in a
  * session of its own with a chosen argv[0], accounts by name. Linux, 64 bit, glibc and musl (layouts as in both).
  */
+import { readdirSync } from 'node:fs'
 import koffi from 'koffi'
 import { AppError } from '../../../../core/errors.ts'
 
@@ -22,6 +23,7 @@ const call = {
   sendmsg: libc.func('sendmsg', 'intptr_t', ['int', koffi.pointer(msghdr), 'int']),
   recvmsg: libc.func('recvmsg', 'intptr_t', ['int', koffi.inout(koffi.pointer(msghdr)), 'int']),
   prctl: libc.func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'),
+  fcntl: libc.func('int fcntl(int, int, ...)'),
   waitpid: libc.func('int waitpid(int, _Out_ int *, int)'),
   setrlimit: libc.func('int setrlimit(int, const void *)'),
   getrlimit: libc.func('int getrlimit(int, void *)'),
@@ -112,6 +114,17 @@ export function receiveFds(socket: number): { tag: number; fds: number[] } | und
   const count = isRights ? Math.min(MAX_FDS, Math.floor((length - CMSG_HEADER) / 4)) : 0
   const fds = Array.from({ length: count }, (_, i) => control.readInt32LE(CMSG_HEADER + 4 * i))
   return { tag: body.readUInt32LE(0), fds }
+}
+
+const F_SETFD = 2
+const FD_CLOEXEC = 1
+/** Keeps every descriptor but the first three from what this process starts: whoever started the agent may have left some. */
+export function closeAllOnExec(): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const fd = Number(name)
+    // The listing's own descriptor has gone by now: its failure says nothing.
+    if (fd > 2) call.fcntl(fd, F_SETFD, 'int', FD_CLOEXEC)
+  }
 }
 
 const PR_SET_DUMPABLE = 4

@@ -3,7 +3,7 @@
  * not give a new session its controlling terminal, and leaves SIGPIPE and the mask to chance.
  */
 import koffi from 'koffi'
-import { checked, systemError } from './libc.ts'
+import { systemError } from './libc.ts'
 
 const libc = koffi.load(null)
 const call = {
@@ -19,7 +19,6 @@ const call = {
   setFlags: libc.func('int posix_spawnattr_setflags(void *, short)'),
   setDefault: libc.func('int posix_spawnattr_setsigdefault(void *, const void *)'),
   setMask: libc.func('int posix_spawnattr_setsigmask(void *, const void *)'),
-  fillSet: libc.func('int sigfillset(void *)'),
 }
 
 const SETSIGDEF = 0x04
@@ -61,12 +60,12 @@ function fillActions(actions: Buffer, stdio: Stdio): void {
 export function startProgram(program: Program): number {
   const actions = Buffer.alloc(ROOM)
   const attributes = Buffer.alloc(ROOM)
-  const everySignal = Buffer.alloc(128)
+  // sigfillset would leave out two that the C library uses itself, and they would be ignored.
+  const everySignal = Buffer.alloc(128, 0xff)
   ok(call.actionsInit(actions) as number, 'file_actions_init')
   ok(call.attrInit(attributes) as number, 'spawnattr_init')
   try {
     fillActions(actions, program.stdio)
-    checked(call.fillSet(everySignal) as number, 'sigfillset')
     ok(call.setDefault(attributes, everySignal) as number, 'setsigdefault')
     ok(call.setMask(attributes, Buffer.alloc(128)) as number, 'setsigmask')
     ok(call.setFlags(attributes, SETSID | SETSIGDEF | SETSIGMASK) as number, 'setflags')

@@ -35,7 +35,7 @@ export interface Terminal {
 }
 
 export function openTerminal(size: WindowSize, modes: ReadonlyMap<number, number>): Terminal {
-  const flags = constants.O_RDWR | constants.O_NOCTTY | O_CLOEXEC
+  const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK | O_CLOEXEC
   const master = checked(call.openpt(flags) as number, 'posix_openpt')
   try {
     checked(call.grantpt(master) as number, 'grantpt')
