@@ -102,12 +102,15 @@ export function createInnerTls(deps: InnerTlsDeps): InnerTls {
           socket.off('secure', onSecure)
           socket.off('error', onError)
           socket.off('close', onClose)
+          duplex.off('end', onClose)
           signal.removeEventListener('abort', onAbort)
         }
         if (signal.aborted) return onAbort()
         socket.on('secure', onSecure)
         socket.on('error', onError)
         socket.on('close', onClose)
+        // TLS keeps waiting for the rest of a handshake that will not come.
+        duplex.on('end', onClose)
         signal.addEventListener('abort', onAbort, { once: true })
       })
     },
