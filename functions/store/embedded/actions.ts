@@ -24,8 +24,11 @@ import validScan from 'dynalite/validations/scan.js'
 import validUpdateItem from 'dynalite/validations/updateItem.js'
 import { invariant } from '../../../core/errors.ts'
 import { toException } from './exceptions.ts'
+import { rememberConditions } from './parsed-conditions.ts'
 
 export type Json = Record<string, unknown>
+
+rememberConditions()
 
 const ACTIONS = {
   BatchGetItem: batchGetItem,
@@ -55,9 +58,6 @@ const VALIDATIONS = {
   UpdateItem: validUpdateItem,
 } as const
 export type ValidatedName = keyof typeof VALIDATIONS
-
-export const isRecord = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Types and constraints of a request, and its expressions parsed; throws the exception that DynamoDB would answer. */
 export function validate(name: ValidatedName, data: Json, store: ActionStore): Json {

@@ -52,6 +52,19 @@ declare module 'dynalite/db/index.js' {
   export default db
 }
 
+declare module 'dynalite/db/conditionParser.js' {
+  export interface ParseOptions {
+    readonly context: {
+      readonly attrNames?: Record<string, string>
+      readonly attrVals?: Record<string, unknown>
+      readonly unusedAttrNames?: Record<string, boolean>
+      readonly unusedAttrVals?: Record<string, boolean>
+    }
+  }
+  const parser: { parse(text: string, options: ParseOptions): unknown }
+  export default parser
+}
+
 declare module 'dynalite/validations/index.js' {
   type Json = Record<string, unknown>
   interface Validations {

@@ -1,5 +1,7 @@
 /** DynamoDB's exceptions as the wire carries them: a status and a body with `__type`. */
 
+import { isRecord } from './is-record.ts'
+
 export interface ExceptionBody {
   readonly __type: string
   readonly message?: string
@@ -38,9 +40,6 @@ export const resourceNotFound = make(DYNAMO, 'ResourceNotFoundException')
 export const transactionCanceled = make(DYNAMO, 'TransactionCanceledException')
 export const idempotentMismatch = make(DYNAMO, 'IdempotentParameterMismatchException')
 export const internalError = make(DYNAMO, 'InternalServerError', 500)
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** dynalite throws plain errors with `statusCode` and `body`; anything else is a defect and becomes a 500, never a crash. */
 export function toException(thrown: unknown): DynamoException {

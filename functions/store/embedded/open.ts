@@ -8,8 +8,9 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { systemClock, type Clock } from '../../../core/clock.ts'
 import { actionStore } from './action-store.ts'
-import { isRecord, runLater, runNow, validate, type Json } from './actions.ts'
+import { runLater, runNow, validate, type Json } from './actions.ts'
 import { DynamoException, serialization, toException, unknownOperation } from './exceptions.ts'
+import { isRecord } from './is-record.ts'
 import { openLevel } from './level.ts'
 import { createOverlay, type Overlay, type Rows } from './overlay.ts'
 import { createRequestHandler, type SdkRequestHandler } from './request-handler.ts'
@@ -135,7 +136,7 @@ const READS = new Set([
 
 /** An AWS SDK client that talks to the engine in this process. */
 export function embeddedClient(store: EmbeddedStore): DynamoDBClient {
-  return new DynamoDBClient({
+  const client = new DynamoDBClient({
     region: 'local',
     endpoint: 'http://embedded.invalid',
     credentials: { accessKeyId: 'embedded', secretAccessKey: 'embedded' },
@@ -144,4 +145,7 @@ export function embeddedClient(store: EmbeddedStore): DynamoDBClient {
     requestHandler: store.requestHandler as never,
     maxAttempts: 1,
   })
+  // It walks every request and answer for a log that is not there.
+  client.middlewareStack.remove('loggerMiddleware')
+  return client
 }

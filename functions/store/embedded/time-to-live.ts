@@ -3,9 +3,10 @@
  * compares with the clock itself.
  */
 import { seconds, type Clock } from '../../../core/clock.ts'
-import { isRecord, runNow, type Json } from './actions.ts'
+import { runNow, type Json } from './actions.ts'
 import type { ActionStore } from 'dynalite/db/index.js'
 import { resourceNotFound, validation } from './exceptions.ts'
+import { isRecord } from './is-record.ts'
 import { keysOf, type Level } from './level.ts'
 import { createOverlay, type Overlay, type Rows } from './overlay.ts'
 import { everything, itemSection, ttlRow } from './ranges.ts'

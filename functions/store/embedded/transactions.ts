@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import db from 'dynalite/db/index.js'
 import type { ActionStore, TableDefinition } from 'dynalite/db/index.js'
 import { seconds, type Clock } from '../../../core/clock.ts'
-import { isRecord, runNow, validate, type ActionName, type Json } from './actions.ts'
+import { runNow, validate, type ActionName, type Json } from './actions.ts'
 import {
   DynamoException,
   idempotentMismatch,
@@ -11,6 +11,7 @@ import {
   transactionCanceled,
   validation,
 } from './exceptions.ts'
+import { isRecord } from './is-record.ts'
 import { createOverlay, type Overlay, type Rows } from './overlay.ts'
 import { itemSection, requestTokenRow } from './ranges.ts'
 import type { Tables } from './tables.ts'
