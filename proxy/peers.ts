@@ -17,7 +17,7 @@ import type { ProxyCounters } from './counters.ts'
 import type { Guest } from './door.ts'
 import type { PresenceRows } from './presence-rows.ts'
 import type { Relay } from './relay.ts'
-import { suspectSwitch, type AgentTunnel, type Tunnel, type TunnelRegistry } from './tunnels.ts'
+import type { AgentTunnel, Tunnel, TunnelRegistry } from './tunnels.ts'
 
 export interface PeersDeps {
   readonly cluster: string
@@ -43,7 +43,6 @@ export interface Peers {
 }
 
 export interface PeerGuest extends Guest {
-  readonly suspect: ReturnType<typeof suspectSwitch>
   tunnel: Tunnel | undefined
   over: boolean
 }
@@ -118,22 +117,11 @@ export function createPeers(deps: PeersDeps): Peers {
     }
   }
 
-  function tunnelOf(accepted: AcceptedTunnel, guest: PeerGuest, source: string): Tunnel {
+  function tunnelOf(accepted: AcceptedTunnel, source: string): Tunnel {
     const { identity, session, connId } = accepted
     if (identity.kind === 'user') return { kind: 'user', identity, session, connId, source }
     if (identity.kind === 'proxy') throw refused('a proxy came in')
-    const { suspect } = guest
-    return {
-      kind: 'agent',
-      identity,
-      session,
-      connId,
-      opened: clock.now(),
-      get suspect() {
-        return suspect.suspect
-      },
-      onSuspect: (fn) => suspect.onSuspect(fn),
-    }
+    return { kind: 'agent', identity, session, connId, opened: clock.now(), suspect: false }
   }
 
   function cut(tunnel: Tunnel, lock: Lock): void {
@@ -147,9 +135,7 @@ export function createPeers(deps: PeersDeps): Peers {
   return {
     authorise,
     guest(source) {
-      const suspect = suspectSwitch()
       const guest: PeerGuest = {
-        suspect,
         tunnel: undefined,
         over: false,
         onOpen(stream, payload, { identity }) {
@@ -157,7 +143,9 @@ export function createPeers(deps: PeersDeps): Peers {
             void relay.serve(stream, payload, { user: identity.user, source })
           else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
         },
-        onSuspect: (on) => suspect.set(on),
+        onSuspect(suspect) {
+          if (guest.tunnel?.kind === 'agent') guest.tunnel.suspect = suspect
+        },
         onClose(err) {
           guest.over = true
           const { tunnel } = guest
@@ -175,7 +163,7 @@ export function createPeers(deps: PeersDeps): Peers {
     },
     welcome(accepted, guest, source) {
       if (guest.over) return
-      const tunnel = tunnelOf(accepted, guest, source)
+      const tunnel = tunnelOf(accepted, source)
       guest.tunnel = tunnel
       registry.add(tunnel)
       counters.tunnelsOpened += 1

@@ -4,10 +4,10 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { checkRoute, type CheckedRoute } from '../core/api/route-check.ts'
-import type { Clock } from '../core/clock.ts'
-import { fromSeconds } from '../core/clock.ts'
+import { fromSeconds, type Clock, type Timer } from '../core/clock.ts'
 import { findLock, type Lock } from '../core/domain/lock.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { decodeOpen, encodeOpen, type ResourceOpen } from '../core/tunnel/open.ts'
@@ -68,20 +68,37 @@ export function createRelay(deps: RelayDeps): Relay {
     return route
   }
 
-  /** Asks one agent; gives up early when that tunnel turns silent while there is another to try. */
+  /**
+   * Calls `silent` when the tunnel shows no life for LIMITS.suspectAfter. The probe, and not the agent's answer, is what counts:
+   * an agent may think for a while, a dead one never answers a ping.
+   */
+  function probe(tunnel: AgentTunnel, silent: () => void): Timer {
+    const timer = clock.after(LIMITS.suspectAfter.value, () => {
+      tunnel.suspect = true
+      silent()
+    })
+    const alive = (): void => {
+      timer.cancel()
+      tunnel.suspect = false
+    }
+    tunnel.session.ping().then(alive, () => undefined)
+    return timer
+  }
+
+  /** Asks one agent; gives up early when that tunnel is silent and there is another to try. */
   async function ask(
     tunnel: AgentTunnel,
     payload: Buffer,
     isLast: boolean,
     gone: AbortSignal,
   ): Promise<TunnelStream> {
+    if (isLast) return tunnel.session.open(payload, gone)
     const silent = new AbortController()
-    const giveUp = (): void => silent.abort(new AppError('ERR_TUNNEL_CLOSED'))
-    const forget = isLast ? undefined : tunnel.onSuspect(giveUp)
+    const timer = probe(tunnel, () => silent.abort(new AppError('ERR_TUNNEL_CLOSED')))
     try {
       return await tunnel.session.open(payload, AbortSignal.any([gone, silent.signal]))
     } finally {
-      forget?.()
+      timer.cancel()
     }
   }
 

@@ -18,9 +18,7 @@ export interface AgentTunnel {
   readonly connId: ConnId
   readonly opened: Instant
   /** Traffic waits there and the agent is silent: used only when nothing better exists. */
-  readonly suspect: boolean
-  /** Calls `fn` once when the tunnel becomes suspect. Returns the unsubscribe. */
-  onSuspect(fn: () => void): () => void
+  suspect: boolean
 }
 export interface UserTunnel {
   readonly kind: 'user'
@@ -31,34 +29,6 @@ export interface UserTunnel {
   readonly source: string
 }
 export type Tunnel = AgentTunnel | UserTunnel
-
-export interface SuspectSwitch {
-  readonly suspect: boolean
-  onSuspect(fn: () => void): () => void
-  /** The session said so; see `SessionHandlers.onSuspect`. */
-  set(suspect: boolean): void
-}
-
-export function suspectSwitch(): SuspectSwitch {
-  const listeners = new Set<() => void>()
-  let suspect = false
-  return {
-    get suspect() {
-      return suspect
-    },
-    onSuspect(fn) {
-      if (suspect) fn()
-      listeners.add(fn)
-      return () => void listeners.delete(fn)
-    },
-    set(now) {
-      suspect = now
-      if (!now) return
-      for (const fn of [...listeners]) fn()
-      listeners.clear()
-    },
-  }
-}
 
 export interface TunnelRegistry {
   add(tunnel: Tunnel): void

@@ -40,6 +40,8 @@ export interface LeafRequest {
 export interface DialRequest extends Partial<SessionHandlers> {
   readonly leaf: Leaf
   readonly purpose?: TunnelPurpose
+  /** Another way to the same proxy, `host:port`. */
+  readonly via?: string
 }
 
 export interface World {
@@ -56,6 +58,8 @@ export interface World {
   readonly locks: Lock[]
   /** Everything peers sent to the proxy, as the proxy itself reads it: TLS of the tunnel is off already. */
   readonly wire: Buffer[]
+  /** More `host:port` that lead to this proxy. */
+  readonly ways: string[]
   /** How often the control plane was asked for the policy. */
   readonly fetches: () => number
   agentId(): AgentId
@@ -154,6 +158,7 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
     })
   })
   const wire: Buffer[] = []
+  const ways: string[] = []
   const sockets = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
     proxy.handleUpgrade(request, socket, head)
@@ -171,7 +176,7 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
     userCas: () => [userCa.certificate],
     policyKeys: () => [policyCa.publicKey],
     presence,
-    publicAddresses: () => [address],
+    publicAddresses: () => [address, ...ways],
     policy: {
       async policy() {
         fetched += 1
@@ -227,15 +232,16 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
     tlsCa: tls.ca,
     locks,
     wire,
+    ways,
     fetches: () => fetched,
     agentId: () => newAgentId(clock),
     leaf,
     agentLeaf: (id, service = 'ssh') => leaf({ uri: agentUri(CLUSTER, id, service) }),
     userLeaf: (user = 'alice', roles = ['access']) =>
       leaf({ ca: userCa, uri: userUri(CLUSTER, user), user: { roles } }),
-    async dial({ leaf: identityLeaf, purpose = 'agent', ...handlers }) {
+    async dial({ leaf: identityLeaf, purpose = 'agent', via = address, ...handlers }) {
       const tunnel = await connectTunnel({
-        url: `wss://${address}`,
+        url: `wss://${via}`,
         trust: { system: false, ca: [tls.ca] },
         cluster: CLUSTER,
         hostCas: [hostCa.certificate],
