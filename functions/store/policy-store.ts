@@ -4,7 +4,7 @@ import type { Lock } from '../../core/domain/lock.ts'
 import type { Role } from '../../core/domain/role.ts'
 import type { User } from '../../core/domain/user.ts'
 
-export interface PolicySnapshot {
+interface PolicySnapshot {
   readonly version: number
   readonly roles: readonly Role[]
   readonly users: readonly User[]

@@ -97,7 +97,7 @@ const names = codec(
 export const holdersFromItem = (item: Plain): AgentId[] => names.fromItem(item)
 
 /** Names of nodes are exclusive whatever the token says: a host certificate speaks for one machine. */
-export const isShared = (claim: NameClaim, sharedNames: boolean): boolean =>
+const isShared = (claim: NameClaim, sharedNames: boolean): boolean =>
   sharedNames && claim.kind !== 'node'
 
 const NAMES = { '#agentId': 'agentId', '#holders': 'holders' } as const

@@ -12,7 +12,7 @@ export const stringMap = z.record(z.string(), z.string())
 export const selector = z.record(z.string(), z.array(z.string()))
 
 /** Where the item goes and when it may be tidied away (epoch seconds). */
-export type Place = Key & Partial<IndexKey> & { readonly ttl?: number | undefined }
+type Place = Key & Partial<IndexKey> & { readonly ttl?: number | undefined }
 
 export interface Codec<T> {
   item(place: Place, body: Plain): Plain

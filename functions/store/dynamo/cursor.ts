@@ -12,7 +12,7 @@ export interface Cursors {
   open(scope: string, cursor: string): Position
 }
 const position = z.record(z.string(), z.union([z.string(), z.number()]))
-export type Position = z.output<typeof position>
+type Position = z.output<typeof position>
 
 /** Sealed positions are a few hundred bytes; more is not ours. */
 const MAX_CURSOR = 4096

@@ -19,7 +19,7 @@ const isList = (value: Value): value is readonly Value[] => Array.isArray(value)
 export const textOf = (value: Value | undefined): string => (typeof value === 'string' ? value : '')
 export const sortKey = (item: Plain): string => textOf(item['sk'])
 
-export function marshalValue(value: Value): AttributeValue {
+function marshalValue(value: Value): AttributeValue {
   if (typeof value === 'string') return { S: value }
   if (typeof value === 'number') {
     invariant(Number.isFinite(value), 'numbers in the table are finite')
@@ -42,7 +42,7 @@ export function marshal(plain: Plain): Item {
   return item
 }
 
-export function unmarshalValue(value: AttributeValue): Value {
+function unmarshalValue(value: AttributeValue): Value {
   if (value.S !== undefined) return value.S
   if (value.N !== undefined) return Number(value.N)
   if (value.BOOL !== undefined) return value.BOOL

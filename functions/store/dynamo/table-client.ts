@@ -36,7 +36,7 @@ export type Write =
   | { readonly check: Key; readonly when: Expression }
 
 /** Of each write, in order: whether its condition failed, and what was there. */
-export interface Failed {
+interface Failed {
   readonly failed: boolean
   readonly old: Plain | undefined
 }
@@ -51,7 +51,7 @@ export interface QueryRange {
   /** `LastEvaluatedKey` of the page before. */
   readonly start?: Readonly<Record<string, string>> | undefined
 }
-export interface QueryPage {
+interface QueryPage {
   readonly items: readonly Plain[]
   readonly next: Readonly<Record<string, string>> | undefined
 }

@@ -39,7 +39,7 @@ export const resourceInUse = make(DYNAMO, 'ResourceInUseException')
 export const resourceNotFound = make(DYNAMO, 'ResourceNotFoundException')
 export const transactionCanceled = make(DYNAMO, 'TransactionCanceledException')
 export const idempotentMismatch = make(DYNAMO, 'IdempotentParameterMismatchException')
-export const internalError = make(DYNAMO, 'InternalServerError', 500)
+const internalError = make(DYNAMO, 'InternalServerError', 500)
 
 /** dynalite throws plain errors with `statusCode` and `body`; anything else is a defect and becomes a 500, never a crash. */
 export function toException(thrown: unknown): DynamoException {

@@ -6,11 +6,11 @@ import { createRequire } from 'node:module'
 import { AppError } from '../../../core/errors.ts'
 import type { Range } from './ranges.ts'
 
-export interface LevelIterator {
+interface LevelIterator {
   nextv(size: number): Promise<string[]>
   close(): Promise<void>
 }
-export type LevelWrite =
+type LevelWrite =
   | { readonly type: 'put'; readonly key: string; readonly value: string }
   | { readonly type: 'del'; readonly key: string }
 
