@@ -2,12 +2,13 @@
 import * as z from 'zod'
 import { LIMITS } from '../limits.ts'
 
-const NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
+const MAX = LIMITS.nameLength.value
+const NAME = new RegExp(`^[a-z0-9]([a-z0-9.-]{0,${MAX - 2}}[a-z0-9])?$`)
 
 /** Node, app, database and cluster names (protocols.md 1.6). */
 export const resourceName = z
   .string()
-  .regex(NAME, 'use 1 to 63 of a-z, 0-9, "." and "-", starting and ending with a letter or digit')
+  .regex(NAME, `use 1 to ${MAX} of a-z, 0-9, "." and "-", starting and ending with a letter or digit`)
 export const isResourceName = (text: string): boolean => NAME.test(text)
 
 /** User names: mail addresses fit. */

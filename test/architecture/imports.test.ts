@@ -51,7 +51,7 @@ const OUTSIDE: Record<Room, (from: string, path: string) => boolean> = {
 /** The commands that run a part of the system may import that part; nothing else of the command line may. */
 const RUNS_A_PART = /^cli\/(commands\/(up|serve|agent)|up\/)/
 /** infra sees names and shapes of the functions, never their code. */
-const INFRA_SEES = /^functions\/(env|store\/table)\.ts$/
+const INFRA_SEES = /^functions\/(env|store\/(table|key-access))\.ts$/
 
 function allowed(room: Room, path: string, from: string, typeOnly: boolean): boolean {
   const target = roomOf(from)
