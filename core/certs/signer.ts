@@ -2,7 +2,15 @@
  * Keys and whoever can sign with them. A CA key may live in a file or in KMS; certificates, tokens and proofs see a `Signer`
  * only. Two kinds of key exist: ECDSA P-256 (`ES256`) and Ed25519 (`EdDSA`).
  */
-import { createHash, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign,
+  type ED25519KeyPairOptions,
+  type KeyObject,
+} from 'node:crypto'
 import { AppError, invariant } from '../errors.ts'
 import type { Thumbprint } from '../ids.ts'
 
@@ -27,22 +35,22 @@ export interface KeyPair {
 interface KeyFacts {
   readonly algorithm: KeyAlgorithm
   readonly spki: Buffer
-  readonly sha256: Buffer
+  sha256?: Buffer
 }
 const facts = new WeakMap<KeyObject, KeyFacts>()
 
 /**
- * What a SubjectPublicKeyInfo of ours starts with; the bare key follows. It is put together here, since exporting it as DER takes
- * five times as long as exporting the numbers, longer than signing a certificate. The 04 says "uncompressed": one key has
- * one SPKI, so that it has one thumbprint and can enrol once.
+ * What a SubjectPublicKeyInfo of ours starts with; the bare key follows. The 04 says "uncompressed": one key has one SPKI, so
+ * that it has one thumbprint and can enrol once.
  */
-const SPKI = {
-  ES256: {
+const SPKI = [
+  {
+    algorithm: 'ES256',
     head: Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex'),
-    bytes: 64,
+    length: 27 + 64,
   },
-  EdDSA: { head: Buffer.from('302a300506032b6570032100', 'hex'), bytes: 32 },
-} as const
+  { algorithm: 'EdDSA', head: Buffer.from('302a300506032b6570032100', 'hex'), length: 12 + 32 },
+] as const
 
 /** What kind of key it is, undefined for every kind that we do not sign with. Works on both halves of a pair. */
 export function algorithmOf(key: KeyObject): KeyAlgorithm | undefined {
@@ -54,48 +62,44 @@ export function algorithmOf(key: KeyObject): KeyAlgorithm | undefined {
     : undefined
 }
 
-function keep(key: KeyObject, algorithm: KeyAlgorithm, info: Buffer): KeyFacts {
-  const made = { algorithm, spki: info, sha256: createHash('sha256').update(info).digest() }
+const unfit = (): AppError =>
+  new AppError('ERR_CERT_REQUEST_REFUSED', 'the key must be ECDSA P-256 or Ed25519')
+
+function keep(key: KeyObject, info: Buffer): KeyFacts {
+  const kind = SPKI.find(
+    ({ head, length }) => info.length === length && info.subarray(0, head.length).equals(head),
+  )
+  if (!kind) throw unfit()
+  const made = { algorithm: kind.algorithm, spki: info }
   facts.set(key, made)
   return made
 }
-
-const unfit = (): AppError =>
-  new AppError('ERR_CERT_REQUEST_REFUSED', 'the key must be ECDSA P-256 or Ed25519')
 
 function factsOf(key: KeyObject): KeyFacts {
   const known = facts.get(key)
   if (known) return known
   invariant(key.type === 'public', 'a public key is asked for its SPKI')
-  const kind = key.asymmetricKeyType
-  // Other kinds may have no JWK at all, or curves that Node cannot write as one.
-  if (kind !== 'ed25519' && algorithmOf(key) !== 'ES256') throw unfit()
-  const { x = '', y = '' } = key.export({ format: 'jwk' })
-  const algorithm = kind === 'ed25519' ? 'EdDSA' : 'ES256'
-  const { head } = SPKI[algorithm]
-  const parts = [head, Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]
-  return keep(key, algorithm, Buffer.concat(parts))
+  return keep(key, key.export({ type: 'spki', format: 'der' }))
 }
 
-/** The key of a SubjectPublicKeyInfo in exactly the form that spki() gives. Throws ERR_CERT_REQUEST_REFUSED for any other. */
+/**
+ * The key of a SubjectPublicKeyInfo in exactly the form that spki() gives, which is remembered: exporting it again would take
+ * longer than signing. Throws ERR_CERT_REQUEST_REFUSED for every other form or kind.
+ */
 export function publicKeyOf(info: Buffer): KeyObject {
-  for (const algorithm of ['ES256', 'EdDSA'] as const) {
-    const { head, bytes } = SPKI[algorithm]
-    if (info.length !== head.length + bytes || !info.subarray(0, head.length).equals(head)) continue
-    const part = (from: number) =>
-      info
-        .subarray(head.length + from)
-        .subarray(0, 32)
-        .toString('base64url')
-    const jwk =
-      algorithm === 'ES256'
-        ? { kty: 'EC', crv: 'P-256', x: part(0), y: part(32) }
-        : { kty: 'OKP', crv: 'Ed25519', x: part(0) }
-    const key = createPublicKey({ key: jwk, format: 'jwk' })
-    keep(key, algorithm, Buffer.from(info))
-    return key
+  let key: KeyObject
+  try {
+    key = createPublicKey({ key: info, format: 'der', type: 'spki' })
+  } catch {
+    throw unfit()
   }
-  throw unfit()
+  keep(key, Buffer.from(info))
+  return key
+}
+
+function sha256Of(key: KeyObject): Buffer {
+  const known = factsOf(key)
+  return (known.sha256 ??= createHash('sha256').update(known.spki).digest())
 }
 
 /** Throws ERR_CERT_REQUEST_REFUSED for a public key that is neither P-256 nor Ed25519. */
@@ -103,9 +107,10 @@ export const keyAlgorithm = (key: KeyObject): KeyAlgorithm => factsOf(key).algor
 /** SubjectPublicKeyInfo in DER. */
 export const spki = (key: KeyObject): Buffer => factsOf(key).spki
 export const thumbprint = (key: KeyObject): Thumbprint =>
-  factsOf(key).sha256.toString('base64url') as Thumbprint
+  sha256Of(key).toString('base64url') as Thumbprint
+export const sameKey = (a: KeyObject, b: KeyObject): boolean => spki(a).equals(spki(b))
 /** `sha256:<hex of SHA-256 of the SPKI>`, what `ca_pin` holds. */
-export const caPin = (key: KeyObject): string => `sha256:${factsOf(key).sha256.toString('hex')}`
+export const caPin = (key: KeyObject): string => `sha256:${sha256Of(key).toString('hex')}`
 
 /** A signer that holds its key in this process. */
 export function keySigner(privateKey: KeyObject): Signer {
@@ -120,12 +125,29 @@ export function keySigner(privateKey: KeyObject): Signer {
   }
 }
 
-/** A new key; ES256 when nothing is asked for. */
+/**
+ * A new key; ES256 when nothing is asked for.
+ *
+ * It is made as DER and read back, because Node shares a lock between the key objects that it generates and the job that made
+ * them: a garbage collection of that job during an export of the key as JWK hangs the process for ever (seen on 20.20).
+ */
 export function generateKey(algorithm: KeyAlgorithm = 'ES256'): KeyPair {
+  const { privateKey, publicKey } = generateDer(algorithm)
+  return {
+    privateKey: createPrivateKey({ key: privateKey, format: 'der', type: 'pkcs8' }),
+    publicKey: publicKeyOf(publicKey),
+  }
+}
+
+function generateDer(algorithm: KeyAlgorithm): { privateKey: Buffer; publicKey: Buffer } {
+  const encoding: ED25519KeyPairOptions<'der', 'der'> = {
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+  }
   switch (algorithm) {
     case 'ES256':
-      return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      return generateKeyPairSync('ec', { namedCurve: 'P-256', ...encoding })
     case 'EdDSA':
-      return generateKeyPairSync('ed25519')
+      return generateKeyPairSync('ed25519', encoding)
   }
 }

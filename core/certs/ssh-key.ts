@@ -5,6 +5,7 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import { isAppError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
+import { DerReader, TAG } from './der.ts'
 import { keyAlgorithm, spki } from './signer.ts'
 import { malformed, mpint, SshReader, string } from './ssh-wire.ts'
 
@@ -124,16 +125,28 @@ export function authorizedKey(blob: Uint8Array, comment = ''): string {
   return comment === '' ? text : `${text} ${comment.replace(/\s+/g, ' ')}`
 }
 
-const jwkBytes = (value: string | undefined): Buffer => Buffer.from(value ?? '', 'base64url')
+/** The secret number of P-256 or the seed of Ed25519, both of 32 bytes, from PKCS #8 (RFC 5958, RFC 5915, RFC 8410). */
+function secretOf(privateKey: KeyObject, isEcdsa: boolean): Buffer {
+  const outer = new DerReader(privateKey.export({ type: 'pkcs8', format: 'der' }))
+  const info = outer.enter(TAG.sequence)
+  info.expect(TAG.integer)
+  info.expect(TAG.sequence)
+  const inner = info.enter(TAG.octetString)
+  if (!isEcdsa) return inner.expect(TAG.octetString).content
+  const body = inner.enter(TAG.sequence)
+  body.expect(TAG.integer)
+  return body.expect(TAG.octetString).content
+}
 
 /** The private part of a key as ssh-agent and OpenSSH's files carry it, without the comment. */
 export function privateKeyBody(privateKey: KeyObject): Buffer {
   const publicKey = createPublicKey(privateKey)
   const { type, body } = keyParts(publicKey)
-  const jwk = privateKey.export({ format: 'jwk' })
-  const secret =
-    keyAlgorithm(publicKey) === 'ES256'
-      ? mpint(jwkBytes(jwk.d))
-      : string(Buffer.concat([jwkBytes(jwk.d), jwkBytes(jwk.x)]))
-  return Buffer.concat([string(type), body, secret])
+  const isEcdsa = keyAlgorithm(publicKey) === 'ES256'
+  const secret = secretOf(privateKey, isEcdsa)
+  // Ed25519 keeps seed and public key in one string.
+  const value = isEcdsa
+    ? mpint(secret)
+    : string(Buffer.concat([secret, spki(publicKey).subarray(-32)]))
+  return Buffer.concat([string(type), body, value])
 }

@@ -22,7 +22,7 @@ import {
 import { parseIp } from './ip.ts'
 import { checkLifetime, checkSize, checkSubjectKey, refuse, type Bearer } from './issue-rules.ts'
 import { KEY_USAGE, OID } from './oids.ts'
-import { spki, thumbprint, type KeyAlgorithm, type Signer } from './signer.ts'
+import { sameKey, spki, type KeyAlgorithm, type Signer } from './signer.ts'
 import { parseSpiffe } from './spiffe.ts'
 import { STANDARD_EXTENSIONS, type Usage } from './x509-extensions.ts'
 import type { Certificate } from './x509-read.ts'
@@ -190,8 +190,8 @@ export async function issueCertificate(
   checkSubjectKey(publicKey)
   checkLifetime(bearerOf(request.uris ?? []), notBefore, notAfter)
   if (usage.length === 0) throw refuse('usage: at least one is needed')
-  invariant(ca.isCa && thumbprint(signer.publicKey) === ca.thumbprint, 'the signer is the CA')
-  if (thumbprint(publicKey) === ca.thumbprint) throw refuse('the key is the key of the CA itself')
+  invariant(ca.isCa && sameKey(signer.publicKey, ca.publicKey), 'the signer is the CA')
+  if (sameKey(publicKey, ca.publicKey)) throw refuse('the key is the key of the CA itself')
   const subject = commonName(request.subject)
   const names = altNames(request)
   const anonymous = subject.length === 2
