@@ -21,13 +21,16 @@ export class HandshakeChannel {
   readonly #ws: WebSocket
   readonly #clock: Clock
   readonly #timer: Timer
+  readonly #earlyMax: number
   readonly #queue: Message[] = []
   #queued = 0
   #over: AppError | undefined
   #wake: (() => void) | undefined
 
-  constructor(ws: WebSocket, clock: Clock, timeout: number) {
+  /** `earlyMax`: bytes that may wait unread; more ends it. */
+  constructor(ws: WebSocket, clock: Clock, timeout: number, earlyMax: number) {
     this.#ws = ws
+    this.#earlyMax = earlyMax
     this.#clock = clock
     this.#timer = clock.after(timeout, () =>
       this.fail(new AppError('ERR_TIMEOUT', 'The handshake took too long')),
@@ -40,7 +43,7 @@ export class HandshakeChannel {
   readonly #onMessage = (data: RawData, binary: boolean): void => {
     const bytes = bytesOf(data)
     this.#queued += bytes.length
-    if (this.#queued > LIMITS.messageMax.value)
+    if (this.#queued > this.#earlyMax)
       return this.fail(new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'too early' }))
     this.#queue.push({ bytes, binary })
     this.#wake?.()

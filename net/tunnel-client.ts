@@ -69,7 +69,9 @@ export async function connectTunnel(options: TunnelClientOptions): Promise<Conne
   checkScheme(url)
   const clock = options.clock ?? systemClock
   const ws = await upgrade(url, options, clock)
-  const channel = new HandshakeChannel(ws, clock, LIMITS.handshakeTimeout.value)
+  // Frames may follow `welcome` at once.
+  const early = LIMITS.messageMax.value
+  const channel = new HandshakeChannel(ws, clock, LIMITS.handshakeTimeout.value, early)
   const onAbort = () => channel.fail(toAppError(options.signal?.reason))
   options.signal?.addEventListener('abort', onAbort, { once: true })
   try {

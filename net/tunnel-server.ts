@@ -74,7 +74,9 @@ export async function acceptTunnel(
   ws: WebSocket,
   options: TunnelServerOptions,
 ): Promise<AcceptedTunnel> {
-  const channel = new HandshakeChannel(ws, options.clock, LIMITS.handshakeTimeout.value)
+  // Nobody has proven anything yet, and nothing but the next message of the handshake may come.
+  const early = LIMITS.handshakeMessage.value
+  const channel = new HandshakeChannel(ws, options.clock, LIMITS.handshakeTimeout.value, early)
   try {
     return await shakeHands(channel, options)
   } catch (e) {

@@ -1,0 +1,75 @@
+/**
+ * The proxy process of the benchmark: `proxy.ts <world> ours|plain`. Users connect by plain TCP, the agent by WebSocket over TLS.
+ * `ours` puts every user into one tunnel; `plain` gives each its own WebSocket, taken from those the agent keeps waiting.
+ */
+import { createServer as createHttpsServer } from 'node:https'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { setDefaultHighWaterMark } from 'node:stream'
+import type { WebSocket } from 'ws'
+import { systemClock } from '../../core/clock.ts'
+import { systemRandom } from '../../core/random.ts'
+import type { Session } from '../../core/tunnel/session.ts'
+import { spliceSocket } from '../../core/tunnel/splice.ts'
+import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
+import { acceptTunnel, tunnelWebSocketServer } from '../../net/tunnel-server.ts'
+import { joinWebSocket } from './plain.ts'
+import { caOf, CLUSTER, identity, readWorld } from './world.ts'
+
+setDefaultHighWaterMark(false, 262_144)
+const [path = '', mode = 'ours'] = process.argv.slice(2)
+const world = readWorld(path)
+const ca = caOf(world)
+const budget = createWindowBudget()
+const idle: WebSocket[] = []
+const waiting: Socket[] = []
+let session: Session | undefined
+
+const door = createHttpsServer(world.tls)
+const upgrader = tunnelWebSocketServer()
+door.on('upgrade', (request, socket, head) =>
+  upgrader.handleUpgrade(request, socket, head, (ws) => {
+    if (mode === 'plain') {
+      const user = waiting.shift()
+      if (user) joinWebSocket(ws, user, true)
+      else idle.push(ws)
+      return
+    }
+    void acceptTunnel(ws, {
+      cluster: CLUSTER,
+      identity: identity(world.proxy),
+      hostCas: () => [ca],
+      userCas: () => [],
+      isOwnAddress: () => true,
+      liveProxies: () => 1,
+      clock: systemClock,
+      random: systemRandom,
+      budget,
+      authorise: () => undefined,
+      onOpen: (stream) => stream.refuse('ERR_FORBIDDEN'),
+    }).then((tunnel) => {
+      session = tunnel.session
+    })
+  }),
+)
+
+const users = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (user) => {
+  if (mode === 'plain') {
+    const ws = idle.pop()
+    if (ws) joinWebSocket(ws, user, true)
+    else waiting.push(user)
+    return
+  }
+  session?.open(Buffer.from('{}')).then(
+    (stream) => {
+      spliceSocket(stream, user)
+      user.resume()
+    },
+    () => user.destroy(),
+  )
+})
+door.listen(0, '127.0.0.1', () =>
+  users.listen(0, '127.0.0.1', () => {
+    const ports = [door, users].map((s) => (s.address() as AddressInfo).port)
+    process.stdout.write(`${JSON.stringify(ports)}\n`)
+  }),
+)
