@@ -8,7 +8,10 @@ const NAME = new RegExp(`^[a-z0-9]([a-z0-9.-]{0,${MAX - 2}}[a-z0-9])?$`)
 /** Node, app, database and cluster names (protocols.md 1.6). */
 export const resourceName = z
   .string()
-  .regex(NAME, `use 1 to ${MAX} of a-z, 0-9, "." and "-", starting and ending with a letter or digit`)
+  .regex(
+    NAME,
+    `use 1 to ${MAX} of a-z, 0-9, "." and "-", starting and ending with a letter or digit`,
+  )
 export const isResourceName = (text: string): boolean => NAME.test(text)
 
 /** User names: mail addresses fit. */
@@ -37,7 +40,7 @@ const labelKey = z
   .min(1)
   .max(LIMITS.labelKey.value)
   .regex(/^[A-Za-z0-9_./-]+$/, 'use letters, digits and "_ . / -"')
-// eslint-disable-next-line no-control-regex -- control characters are what it keeps out
+  .refine((key) => key !== '__proto__', 'this word is reserved')
 const labelText = z
   .string()
   .max(LIMITS.labelValue.value)

@@ -7,7 +7,7 @@ const row = (cells: readonly (string | number)[]): string =>
   `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`
 
 export function errorsPage(): string {
-  const entries = Object.entries(ERRORS) as [string, ErrorKind][]
+  const entries = Object.entries<ErrorKind>(ERRORS)
   return `# Errors
 
 Generated from \`core/errors.ts\` by \`npm run docs\`. The same codes appear in API answers (\`application/problem+json\`, field \`code\`),
@@ -39,7 +39,7 @@ function amount({ value, unit }: Limit): string {
 }
 
 export function limitsPage(): string {
-  const entries = Object.entries(LIMITS) as [string, Limit][]
+  const entries = Object.entries<Limit>(LIMITS)
   return `# Limits
 
 Generated from \`core/limits.ts\` by \`npm run docs\`. Each is checked before anything is parsed or allocated.
