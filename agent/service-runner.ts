@@ -6,7 +6,7 @@
  * One proxy is dialled for now; the second one that the design asks for is one more `keepConnected` here.
  */
 import { roleOfService, type ServiceKind } from '../core/domain/service.ts'
-import { sleep, type Clock } from '../core/clock.ts'
+import { iso, sleep, type Clock } from '../core/clock.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
 import type { Log } from '../core/log.ts'
@@ -66,6 +66,12 @@ export interface ServiceRunner {
   readonly ended: Promise<void>
 }
 
+/** Timers stand still while a machine sleeps, so the wall clock is looked at every ten minutes, ms. */
+const LOOK_AGAIN = 600_000
+
+/** A lock may be lifted again, so it is waited out; whatever else the caller must change ends the service. */
+const isFatal = (error: AppError): boolean => !error.kind.retryable && error.code !== 'ERR_LOCKED'
+
 export function startRunner(deps: RunnerDeps): ServiceRunner {
   const { kind, clock, random, log, store, finder, httpsProxy } = deps
   const abort = new AbortController()
@@ -74,8 +80,11 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
   let api: ApiClient | undefined
   let announcer: Announcer | undefined
 
+  /** Not before the first tunnel: what happens later shows in the state of the tunnel. */
+  let joining = true
+
   const onRetry =
-    (what: string, state: 'joining' | 'connecting') =>
+    (what: string) =>
     (error: AppError, pause: number): void => {
       log.warn(`${what}.retry`, {
         service: kind,
@@ -84,7 +93,7 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
         reason: error.internal,
         retry_in_ms: pause,
       })
-      if (state === 'joining') deps.onState({ state, error })
+      if (joining) deps.onState({ state: 'joining', error })
     }
 
   async function hold(next: HeldIdentity): Promise<HeldIdentity> {
@@ -94,7 +103,6 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
   }
 
   async function join(): Promise<HeldIdentity> {
-    deps.onState({ state: 'joining', error: undefined })
     const joined = await retrying(
       async (s) => {
         const cluster = await finder.refresh(s)
@@ -118,7 +126,7 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
           client.close()
         }
       },
-      { clock, random, signal, onRetry: onRetry('join', 'joining') },
+      { clock, random, signal, isFatal, onRetry: onRetry('join') },
     )
     log.info('agent.joined', { service: kind, agent: joined.agentId, node: deps.nodeName })
     return hold(joined)
@@ -138,16 +146,18 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
         })
       return hold(found)
     }
-    log.warn('agent.identity_expired', {
-      service: kind,
-      since: new Date(found.expires).toISOString(),
-    })
+    return rejoin(found)
+  }
+
+  /** After an identity has expired: a stopped or sleeping machine. The same enrolment key gives the same agent back. */
+  async function rejoin(expired: HeldIdentity): Promise<HeldIdentity> {
+    const since = iso(expired.expires)
+    log.warn('agent.identity_expired', { service: kind, since })
     try {
       return await join()
     } catch (e) {
-      const error = toAppError(e)
-      if (error.code !== 'ERR_TOKEN_NEEDED') throw e
-      const text = `the identity of service ${kind} has expired: set auth_token to a fresh token (postern tokens add)`
+      if (toAppError(e).code !== 'ERR_TOKEN_NEEDED') throw e
+      const text = `the identity of service ${kind} expired at ${since}: set auth_token to a fresh token (postern tokens add)`
       throw new AppError('ERR_TOKEN_NEEDED', text, { cause: e })
     }
   }
@@ -156,12 +166,27 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
     while (!signal.aborted) {
       const now = held
       if (!now) return
-      await sleep(clock, renewalDelay(now, clock, random), signal)
+      const due = clock.now() + renewalDelay(now, clock, random)
+      while (clock.now() < due) await sleep(clock, Math.min(due - clock.now(), LOOK_AGAIN), signal)
+      if (now.expires <= clock.now()) {
+        await rejoin(now)
+        continue
+      }
       await hold(
         await retrying(
           (s) => renewOnce({ held: now, cluster, api: client, store, clock, signal: s }),
-          { clock, random, signal, onRetry: onRetry('renewal', 'connecting') },
-        ),
+          {
+            clock,
+            random,
+            signal,
+            // Once it has expired there is nothing left to renew.
+            isFatal: (error) => isFatal(error) || now.expires <= clock.now(),
+            onRetry: onRetry('renewal'),
+          },
+        ).catch((e: unknown) => {
+          if (signal.aborted || now.expires > clock.now()) throw e
+          return rejoin(now)
+        }),
       )
       log.info('agent.renewed', { service: kind, generation: held?.stored.credentials.generation })
     }
@@ -170,7 +195,9 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
   async function life(): Promise<void> {
     const spool = await openSpool({ dataDir: deps.serviceDir, clock, random, log })
     try {
+      deps.onState({ state: 'joining', error: undefined })
       await identity()
+      joining = false
       const current = (): HeldIdentity => {
         if (held) return held
         throw new AppError('ERR_INTERNAL', undefined, { internal: 'a service before its identity' })
