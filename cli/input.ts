@@ -1,7 +1,8 @@
 /** What people hand in: files, standard input, passwords. Sizes are checked before anything is kept. */
 import { open } from 'node:fs/promises'
 import path from 'node:path'
-import { isCancel, password as askPassword } from '@clack/prompts'
+import { createInterface } from 'node:readline'
+import { Writable } from 'node:stream'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Cli } from './cli.ts'
@@ -62,8 +63,22 @@ export async function readPassword(
   return text
 }
 
-async function prompt(cli: Cli, message: string): Promise<string> {
-  const answer = await askPassword({ message, output: cli.stderr })
-  if (isCancel(answer)) throw usage('no password was given')
-  return answer
+/** Asks on the terminal without an echo. The question goes to stderr: stdout may be a pipe. */
+async function prompt(cli: Cli, question: string): Promise<string> {
+  // readline edits the line and would show it on its output: it is given one that shows nothing.
+  const output = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const lines = createInterface({ input: cli.stdin, output, terminal: true, historySize: 0 })
+  // Only now: the terminal has stopped to echo, also for somebody who types ahead.
+  cli.stderr.write(`${question}: `)
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const none = () => reject(usage('no password was given'))
+      lines.once('line', resolve)
+      lines.once('SIGINT', none)
+      lines.once('close', none)
+    })
+  } finally {
+    lines.close()
+    cli.stderr.write('\n')
+  }
 }

@@ -12,18 +12,17 @@ export interface UsersAddOptions extends ProfileOptions {
 }
 
 export async function usersAdd(cli: Cli, name: string, options: UsersAddOptions): Promise<void> {
-  const ask = `Password for ${name}`
-  const password = await readPassword(cli, { file: options.passwordFile, ask, twice: true })
-  const user = {
-    kind: 'user',
-    version: 'v2',
-    metadata: { name },
-    spec: {
-      roles: words(options.roles),
-      ...(options.logins !== undefined && { traits: { logins: words(options.logins) } }),
-      password,
-    },
-  }
-  await withClient(cli, options, (client) => client.api.request('PUT', pathOf('user', name), user))
+  // The connection first: nobody should think of a password twice for a cluster that is not there.
+  await withClient(cli, options, async (client) => {
+    const ask = `Password for ${name}`
+    const password = await readPassword(cli, { file: options.passwordFile, ask, twice: true })
+    const traits = options.logins === undefined ? {} : { traits: { logins: words(options.logins) } }
+    await client.api.request('PUT', pathOf('user', name), {
+      kind: 'user',
+      version: 'v2',
+      metadata: { name },
+      spec: { roles: words(options.roles), ...traits, password },
+    })
+  })
   cli.note(`user ${name} is there; postern login --user ${name} signs in`)
 }
