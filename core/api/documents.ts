@@ -169,5 +169,7 @@ export interface PageAnswer<T> {
   readonly cursor?: string
 }
 
-/** `POST /v1/locks` may leave out kind and version: `{"target":{"user":"ann"},"ttl":"1h","message":"…"}`. */
+/** `POST /v1/agents/self/events`. */
 export const eventsAccepted = z.object({ accepted: z.int() })
+/** `POST /v1/agents/self/resources`: whether anything was written. */
+export const announced = z.object({ changed: z.boolean() })

@@ -3,10 +3,11 @@
  * parts are, for a join: the challenge's text in ASCII, then SHA-256 of the payload bytes; for a renewal: SHA-256 of the payload
  * bytes alone.
  */
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { AppError } from '../errors.ts'
-import { keyAlgorithm, spki, type Signer } from '../certs/signer.ts'
+import { publicKeyOf, spki, type Signer } from '../certs/signer.ts'
 import { checkProof, CONTEXT, prove } from '../certs/proof.ts'
+import type { Thumbprint } from '../ids.ts'
 import type { JoinPayload, JoinRequest, RenewPayload, RenewRequest } from '../api/join.ts'
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest()
@@ -18,27 +19,38 @@ const joinParts = (challenge: string, payload: Uint8Array): [Buffer, Buffer] => 
 /** A public key as requests carry it: base64url of its SPKI. */
 export const encodeKey = (key: KeyObject): string => spki(key).toString('base64url')
 
+const wrongKey = (field: string, cause?: unknown): AppError => {
+  const message = 'use base64url of the SPKI of an ECDSA P-256 or Ed25519 public key'
+  return new AppError('ERR_INPUT_INVALID', `${field}: ${message}`, {
+    details: { issues: [{ path: field, message }] },
+    cause,
+  })
+}
+
+function keyBytes(text: string, field: string): Buffer {
+  const der = Buffer.from(text, 'base64url')
+  // The two lengths of the SPKIs that we accept: P-256 with its point uncompressed, and Ed25519.
+  if ((der.length !== 91 && der.length !== 44) || der.toString('base64url') !== text)
+    throw wrongKey(field)
+  return der
+}
+
 /** Throws ERR_INPUT_INVALID naming `field` for anything but a canonical P-256 or Ed25519 key. */
 export function decodeKey(text: string, field: string): KeyObject {
-  const wrong = (cause?: unknown): AppError => {
-    const message = 'use base64url of the SPKI of an ECDSA P-256 or Ed25519 public key'
-    return new AppError('ERR_INPUT_INVALID', `${field}: ${message}`, {
-      details: { issues: [{ path: field, message }] },
-      cause,
-    })
-  }
-  let key: KeyObject
-  const der = Buffer.from(text, 'base64url')
   try {
-    key = createPublicKey({ key: der, format: 'der', type: 'spki' })
-    keyAlgorithm(key)
+    return publicKeyOf(keyBytes(text, field))
   } catch (cause) {
-    throw wrong(cause)
+    // One key has one thumbprint: other encodings of it are refused, never normalised.
+    throw wrongKey(field, cause)
   }
-  // One key has one thumbprint: other encodings of it are refused, never normalised.
-  if (!spki(key).equals(der) || der.toString('base64url') !== text) throw wrong()
-  return key
 }
+
+/**
+ * The thumbprint of a key that nobody has used yet. Reading a key costs OpenSSL more than a signature, so a challenge is bound to
+ * the bytes; whether they are a key is found out when something signed by it arrives.
+ */
+export const thumbprintOfEncoded = (text: string, field: string): Thumbprint =>
+  sha256(keyBytes(text, field)).toString('base64url') as Thumbprint
 
 export async function signJoin(
   payload: JoinPayload,

@@ -20,7 +20,7 @@ import { newId } from '../../core/ids.ts'
 import { admit } from '../../core/join/admit.ts'
 import { openChallenge, sealChallenge, type Challenge } from '../../core/join/challenge.ts'
 import type { JoinFacts } from '../../core/join/join-method.ts'
-import { checkJoin, decodeKey } from '../../core/join/messages.ts'
+import { checkJoin, decodeKey, thumbprintOfEncoded } from '../../core/join/messages.ts'
 import { joinMethod } from '../../core/join/methods.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
@@ -59,16 +59,17 @@ interface Keys {
   readonly service: KeyObject
 }
 
-const keysOf = (from: { enrolment_key: string; service_key: string }): Keys => {
-  const keys = {
+const sameKeyTwice = (): AppError =>
+  new AppError('ERR_INPUT_INVALID', 'service_key: is the enrolment key; each has its own', {
+    details: { issues: [{ path: 'service_key', message: 'is the enrolment key' }] },
+  })
+
+const keysOf = (from: JoinPayload): Keys => {
+  if (from.enrolment_key === from.service_key) throw sameKeyTwice()
+  return {
     enrolment: decodeKey(from.enrolment_key, 'enrolment_key'),
     service: decodeKey(from.service_key, 'service_key'),
   }
-  if (thumbprint(keys.enrolment) === thumbprint(keys.service))
-    throw new AppError('ERR_INPUT_INVALID', 'service_key: is the enrolment key; each has its own', {
-      details: { issues: [{ path: 'service_key', message: 'is the enrolment key' }] },
-    })
-  return keys
 }
 
 function checkChallenge(
@@ -170,19 +171,13 @@ export function createJoiner(deps: JoinDeps): Joiner {
 
   return {
     challenge(request) {
-      const keys = keysOf(request)
-      joinMethod(request.method)
-      const sealed = sealChallenge(
-        challengeSealer,
-        {
-          method: request.method,
-          token: request.token,
-          service: request.service,
-          enrolment: thumbprint(keys.enrolment),
-          serviceKey: thumbprint(keys.service),
-        },
-        clock.now(),
-      )
+      const { method, token, service } = request
+      joinMethod(method)
+      const enrolment = thumbprintOfEncoded(request.enrolment_key, 'enrolment_key')
+      const serviceKey = thumbprintOfEncoded(request.service_key, 'service_key')
+      if (enrolment === serviceKey) throw sameKeyTwice()
+      const bound = { method, token, service, enrolment, serviceKey }
+      const sealed = sealChallenge(challengeSealer, bound, clock.now())
       return { challenge: sealed.challenge, expires: seconds(sealed.expires) }
     },
 

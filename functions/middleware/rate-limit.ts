@@ -21,7 +21,10 @@ const PER_MINUTE = {
   login: LIMITS.rateLoginPerMinute.value,
 } as const
 
-export function createRateLimiter(clock: Clock, maxKeys = LIMITS.rateKeys.value): RateLimiter {
+export function createRateLimiter(
+  clock: Clock,
+  maxKeys: number = LIMITS.rateKeys.value,
+): RateLimiter {
   const buckets = new Map<string, Bucket>()
   return {
     take(scope, key) {

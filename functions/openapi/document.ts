@@ -3,9 +3,10 @@ import * as z from 'zod'
 import { ERRORS, type ErrorCode } from '../../core/errors.ts'
 import { OPERATIONS, type Operation, type Who } from './operations.ts'
 
+/** Without `$schema`: the dialect is said once, by OpenAPI 3.1 itself. */
 const schemaOf = (type: z.ZodType, io: 'input' | 'output'): object => {
-  const { $schema: _dialect, ...schema } = z.toJSONSchema(type, { io, unrepresentable: 'any' })
-  return schema
+  const schema = z.toJSONSchema(type, { io, unrepresentable: 'any' })
+  return Object.fromEntries(Object.entries(schema).filter(([key]) => key !== '$schema'))
 }
 
 const json = (schema: object) => ({ 'application/json': { schema } })

@@ -174,6 +174,7 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   post('/v1/agents/self/resources', 'agent', 'Announce what one service serves.', {
     input: [announcement],
+    output: documents.announced,
     errors: ['ERR_NAME_TAKEN'],
   }),
   post('/v1/agents/self/events', 'agent', 'Upload audit events; repeats are harmless.', {

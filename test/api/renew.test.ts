@@ -13,10 +13,9 @@ import {
   type World,
 } from './support/world.ts'
 
-let world: World
+const world: World = await openWorld()
 let agent: Joined
 let count = 0
-world = await openWorld()
 beforeEach(async () => {
   agent = await joined(world, { secret: await mint(world), node: `renew-${++count}` })
 })
