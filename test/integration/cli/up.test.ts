@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -94,7 +94,7 @@ describe.skipIf(missing('ssh', 'scp', 'sftp', 'curl'))('postern up', () => {
   test('the printed ssh gives a shell that reads its commands', async () => {
     const [command = ''] = running.commands
     const done = await shell(command, { ...options(), input: 'id -un; exit 3\n' })
-    expect(done.stdout).toContain(`${process.env['USER'] ?? 'root'}\n`)
+    expect(done.stdout).toContain(`${userInfo().username}\n`)
     expect(done.code).toBe(3)
   })
 
@@ -229,7 +229,7 @@ spec: { allow: { logins: [deploy], node_labels: { env: dev } } }
   })
 
   test('a user signs in with a password, reaches what its role grants, and a lock cuts it within 2 s', async () => {
-    const login = process.env['USER'] ?? 'root'
+    const login = userInfo().username
     const password = 'correct horse battery staple'
     const added = await postern(
       [
