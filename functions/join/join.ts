@@ -123,6 +123,14 @@ async function rule(
   throw refuse(refused ?? 'unknown token')
 }
 
+/** An agent has one name. Certificates for a second one would outlive whatever the first was checked for. */
+function otherName(joined: string, wanted: string): AppError {
+  const message = `this agent joined as ${joined}; another nodename needs a fresh join`
+  return refuse(`name ${wanted} of agent ${joined}`, 'ERR_INPUT_INVALID', `node_name: ${message}`, {
+    issues: [{ path: 'node_name', message }],
+  })
+}
+
 type Refused = Extract<JoinOutcome, { kind: 'refused' }>
 function refusal(outcome: Refused): AppError {
   switch (outcome.reason) {
@@ -202,6 +210,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       trace.again = outcome.kind === 'again'
       trace.newAgent = outcome.kind === 'joined' && outcome.newAgent
       trace.expires = outcome.identity.expires
+      if (outcome.agent.nodeName !== payload.node_name)
+        throw otherName(outcome.agent.nodeName, payload.node_name)
       return issueAgentCredentials(deps, outcome.agent, outcome.identity, keys.service)
     },
   }

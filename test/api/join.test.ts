@@ -7,7 +7,7 @@ import { parseSshCertificate } from '../../core/certs/ssh-certificate.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import { joined, mint, tryJoin } from './support/machine.ts'
-import { codeOf, itemsOf, openWorld, type Answer, type World } from './support/world.ts'
+import { codeOf, itemsOf, openWorld, pathsOf, type Answer, type World } from './support/world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -66,6 +66,14 @@ describe('an agent that joins', () => {
     expect(app.agentId).toBe(ssh.agentId)
     expect(credentials.parse(app.answer.body).ssh_host).toBeUndefined()
     expect(await usesOf('two-services')).toBe(1)
+  })
+
+  test('has one name: a service under another is refused, and works under the first', async () => {
+    const secret = await mint(world)
+    const first = await joined(world, { secret, node: 'first-name' })
+    const app = { secret, service: 'app', enrolment: first.enrolment, key: generateKey() } as const
+    expect(pathsOf(await tryJoin(world, { ...app, node: 'second-name' }))).toEqual(['node_name'])
+    expect((await tryJoin(world, { ...app, node: 'first-name' })).status).toBe(200)
   })
 
   test('whose answer was lost repeats the call: same identity, counted once', async () => {
