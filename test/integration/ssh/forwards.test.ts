@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { openRole } from '../../fakes/service-context.ts'
@@ -16,13 +16,11 @@ beforeAll(async () => {
 })
 afterEach(async () => {
   for (const server of servers.splice(0)) server.close()
-  await Promise.all(
-    children.splice(0).map((child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      child.kill()
-      return once(child, 'exit')
-    }),
-  )
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue
+    child.kill()
+    await once(child, 'exit')
+  }
 })
 afterAll(() => world.close())
 
@@ -63,7 +61,7 @@ async function listen(
   server.listen(at)
   await once(server, 'listening')
   const address = server.address()
-  return typeof address === 'object' ? ((address as AddressInfo | null)?.port ?? 0) : 0
+  return typeof address === 'object' ? (address?.port ?? 0) : 0
 }
 
 async function freePort(): Promise<number> {

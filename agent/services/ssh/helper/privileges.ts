@@ -16,7 +16,7 @@ export function becomeUser(account: Account): void {
     return
   }
   // Missing from the types of this Node version.
-  const { initgroups } = process as unknown as { initgroups(user: string, gid: number): void }
+  const { initgroups } = process as unknown as { initgroups: (user: string, gid: number) => void }
   initgroups(account.name, account.gid)
   process.setgid?.(account.gid)
   const groups = new Set(process.getgroups?.() ?? [])

@@ -3,7 +3,7 @@
  * them. All decisions are asked of the main thread.
  */
 import type { Duplex } from 'node:stream'
-import ssh2, { type AuthContext, type Connection, type ServerChannel } from 'ssh2'
+import ssh2, { type AuthContext, type Connection } from 'ssh2'
 import type { Grant } from '../../../../core/access/decide.ts'
 import { systemClock, type Clock } from '../../../../core/clock.ts'
 import { reasonOf } from '../../../../core/errors.ts'
@@ -13,7 +13,7 @@ import { startHelper, type Helper } from '../helper-client.ts'
 import { accountByName, type Account } from '../helper/accounts.ts'
 import { portDuplex } from '../port-duplex.ts'
 import { installExtInfo } from '../ssh2/ext-info.ts'
-import { installGuards, sendBanner, type Guards } from '../ssh2/guards.ts'
+import { disconnectWith, installGuards, sendBanner, type Guards } from '../ssh2/guards.ts'
 import { hostCertificateKey } from '../ssh2/host-certificate.ts'
 import { DISCONNECT, internalsOf } from '../ssh2/internals.ts'
 import { installMlkem } from '../ssh2/mlkem.ts'
@@ -33,8 +33,6 @@ export interface Live {
   readonly account: Account
   readonly start: Start
   readonly clock: Clock
-  /** Channels of sessions that run, to be told when the connection is cut. */
-  readonly sessions: Set<ServerChannel>
   /** Things that a later, narrower grant ends. */
   onNarrowed(fn: (grant: Grant) => void): void
   /** Exit code of the last session, for the audit log. */
@@ -72,8 +70,6 @@ const KEEPALIVE_MS = 15_000
 
 export function serveConnection(start: Start, link: Link, clock: Clock = systemClock): void {
   const socket = portDuplex(start.bytes)
-  const helper = startHelper(start.helper, start.helperSockets, clock)
-  link.helperStarted(helper.pid)
   const hostKey = hostCertificateKey(start.hostKey, Buffer.from(start.hostCertificate))
   const server = new ssh2.Server({
     hostKeys: [{ key: hostKey.offered as unknown as string }],
@@ -83,12 +79,13 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
   })
   let exitCode: number | undefined
   let finished = false
+  let helper: Helper | undefined
   const finish = (): void => {
     if (finished) return
     finished = true
     grace.cancel()
     socket.destroy()
-    void helper.end().then(() => link.end(exitCode))
+    void (helper?.end() ?? Promise.resolve()).then(() => link.end(exitCode))
   }
   const grace = clock.after(LIMITS.sshLoginGrace.value, () => {
     link.report('session.refused', 'refused', {}, 'did not authenticate in time')
@@ -98,7 +95,15 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
   socket.on('end', () => socket.end()).on('close', finish)
   socket.on('error', () => undefined)
   link.onCut(() => finish())
-  void helper.gone.then(finish)
+
+  /** Started by whoever has done a key exchange: garbage costs no process. It loads while the user proves who they are. */
+  const helperFor = (): Helper => {
+    if (helper) return helper
+    helper = startHelper(start.helper, start.helperSockets, clock)
+    link.helperStarted(helper.pid)
+    void helper.gone.then(finish)
+    return helper
+  }
 
   server.on('connection', (client) => {
     hostKey.install(client)
@@ -108,11 +113,13 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
       link.report('session.refused', 'refused', {}, `the client broke the protocol: ${what}`),
     )
     client.on('error', (e) => link.log('ssh.client_error', { reason: reasonOf(e) }))
-    letIn({ client, start, link, clock, helper }, (account, grant) => {
+    client.once('handshake', helperFor)
+    letIn({ client, start, link, clock, helperFor }, (account, grant) => {
+      const helper = helperFor()
       grace.cancel()
       serveUser(
         {
-          ...{ client, guards, link, helper, account, start, clock, sessions: new Set() },
+          ...{ client, guards, link, helper, account, start, clock },
           ended: (code) => void (exitCode = code),
           run: (what, work) => void safely(link, what, work),
           onNarrowed: createGrants(link, clock, client, grant),
@@ -138,7 +145,7 @@ interface Door {
   readonly start: Start
   readonly link: Link
   readonly clock: Clock
-  readonly helper: Helper
+  readonly helperFor: () => Helper
 }
 
 /** Authentication, until somebody is let in. */
@@ -175,7 +182,7 @@ function letIn(door: Door, enter: (account: Account, grant: Grant) => void): voi
 }
 
 async function admit(
-  { link, helper, client }: Door,
+  { link, helperFor, client }: Door,
   attempt: AuthContext,
   proven: Extract<ReturnType<typeof authenticate>, { kind: 'proven' }>,
   refuse: (attempt: AuthContext, reason: string, line?: string) => void,
@@ -192,7 +199,7 @@ async function admit(
   const line = accountRefusal(login, account, thisHost())
   if (line !== undefined || !account) return refuse(attempt, line ?? 'no account', line)
   try {
-    await helper.become(account)
+    await helperFor().become(account)
   } catch (e) {
     return refuse(attempt, reasonOf(e), 'the session could not be set up on this node')
   }
@@ -237,8 +244,7 @@ function createGrants(
 function serveUser(live: Live, socket: Duplex, finish: () => void): void {
   const { client, link } = live
   const endWith = (line: string): void => {
-    for (const channel of live.sessions) channel.stderr.write(`postern: ${line}\r\n`)
-    client.end()
+    disconnectWith(client, `postern: ${line}`)
     // What was written goes out first, if the client takes it.
     if (socket.writableFinished) finish()
     else socket.once('finish', finish)

@@ -96,9 +96,6 @@ function serveSession(live: Live, session: Session): void {
 
   function begin(raw: unknown, ask: Ask, programOf: () => { file: string; argv: string[] }): void {
     const channel = repairChannel(raw)
-    const known = channel as unknown as Parameters<typeof live.sessions.add>[0]
-    live.sessions.add(known)
-    channel.on('close', () => live.sessions.delete(known))
     live.run('program', async () => {
       const answer = await link.ask(ask)
       if (!answer.allow) return refuse(live, channel, answer.line, EXIT.refused)

@@ -6,13 +6,13 @@
  */
 import type { Duplex } from 'node:stream'
 import { LIMITS } from '../../../../core/limits.ts'
-import type { ChannelInternals } from './internals.ts'
+import type { ChannelInternals, Write } from './internals.ts'
 
 /** Repairs (1) and (2). Every channel goes through here first. */
 export function repairChannel(raw: unknown): ChannelInternals {
   const channel = raw as ChannelInternals
-  const write = channel._write
-  const writeErr = channel.stderr._write
+  const write = channel._write.bind(channel) as Write
+  const writeErr = channel.stderr._write.bind(channel.stderr) as Write
   const socket = channel._client._sock
   const whenCalm = (go: () => void): void => {
     if (socket.writableLength > LIMITS.sshSocketBuffer.value && !socket.destroyed)
@@ -22,7 +22,7 @@ export function repairChannel(raw: unknown): ChannelInternals {
   channel._write = function (data, encoding, done) {
     channel._client.emit('activity')
     channel._chunk = channel._chunkcb = undefined
-    write.call(channel, data, encoding, () =>
+    write(data, encoding, () =>
       whenCalm(() => {
         // ssh2 wakes only one of the two when the window opens.
         const { _chunkErr: chunk, _chunkcbErr: callback } = channel
@@ -33,7 +33,7 @@ export function repairChannel(raw: unknown): ChannelInternals {
   }
   channel.stderr._write = function (data, encoding, done) {
     channel._chunkErr = channel._chunkcbErr = undefined
-    writeErr.call(channel.stderr, data, encoding, () => whenCalm(done))
+    writeErr(data, encoding, () => whenCalm(done))
   }
   return channel
 }

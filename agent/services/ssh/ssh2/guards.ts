@@ -55,8 +55,8 @@ function withoutModes(protocol: object, payload: Buffer): Buffer {
 const onChannelRequest = handlers[MESSAGE.channelRequest]
 if (onChannelRequest) {
   const next = onChannelRequest as (protocol: ProtocolInternals, payload: Buffer) => unknown
-  handlers[MESSAGE.channelRequest] = ((protocol: ProtocolInternals, payload: Buffer) =>
-    next(protocol, withoutModes(protocol, payload))) as typeof onChannelRequest
+  handlers[MESSAGE.channelRequest] = (protocol: ProtocolInternals, payload: Buffer) =>
+    next(protocol, withoutModes(protocol, payload))
 }
 
 /** To be called on 'connection'. `violated` is told what the peer did; the connection is then closed. */
@@ -145,4 +145,15 @@ const isEmitter = (value: unknown): value is Emitter =>
 export function sendBanner(client: Connection, line: string): void {
   const body = [Buffer.from([MESSAGE.userauthBanner]), string(`${line}\r\n`), uint32(0)]
   sendPayload(internalsOf(client)._protocol, Buffer.concat(body))
+}
+
+/** Ends the connection with a line that the client shows. */
+export function disconnectWith(client: Connection, line: string): void {
+  const { _protocol: protocol, _sock: socket } = internalsOf(client)
+  // In the middle of a key exchange only ssh2's own message, which says nothing, may pass.
+  if (protocol._kexinit === undefined) {
+    const body = [Buffer.from([MESSAGE.disconnect]), uint32(DISCONNECT.byApplication)]
+    sendPayload(protocol, Buffer.concat([...body, string(line), string('')]))
+  } else protocol.disconnect(DISCONNECT.byApplication)
+  socket.end()
 }

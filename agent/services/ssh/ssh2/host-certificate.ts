@@ -22,7 +22,7 @@ export interface HostKey {
 export function hostCertificateKey(privateKey: string, certificate: Buffer): HostKey {
   const parsed = ssh2.utils.parseKey(privateKey)
   invariant(!(parsed instanceof Error), 'the host key parses')
-  const plain = Array.isArray(parsed) ? parsed[0] : parsed
+  const plain = Array.isArray(parsed) ? (parsed as ParsedKey[])[0] : parsed
   invariant(plain, 'the host key file holds a key')
   const publicBlob = { getPublicSSH: { value: () => certificate } }
   const certificateType = plain.type + SUFFIX

@@ -109,7 +109,12 @@ export interface ClientInternals extends EventEmitter {
 }
 
 type WriteCallback = (error?: Error | null) => void
-type Write = (data: Buffer, encoding: BufferEncoding | null, done: WriteCallback) => void
+export type Write = (
+  this: unknown,
+  data: Buffer,
+  encoding: BufferEncoding | null,
+  done: WriteCallback,
+) => void
 
 export interface ChannelInternals extends Duplex {
   readonly _client: ClientInternals
@@ -141,6 +146,7 @@ export function sendPayload(protocol: ProtocolInternals, payload: Buffer): void 
 }
 
 export const MESSAGE = {
+  disconnect: 1,
   extInfo: 7,
   kexinit: 20,
   userauthBanner: 53,

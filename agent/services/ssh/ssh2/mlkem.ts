@@ -92,7 +92,7 @@ const wrapped =
 
 // Rekeys come through the table of message handlers, which all connections of a process share.
 const onRekey = kexModule.HANDLERS[MESSAGE.kexinit]
-if (onRekey) handlers[MESSAGE.kexinit] = wrapped(onRekey as Handler) as typeof onRekey
+if (onRekey) handlers[MESSAGE.kexinit] = wrapped(onRekey as Handler)
 
 /** To be called on 'connection': before our KEXINIT is written. */
 export function installMlkem(client: Connection): void {
