@@ -14,7 +14,7 @@ import { identityOf } from '../../core/certs/identity.ts'
 import { generateKey, keySigner, thumbprint, type Signer } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { AppError } from '../../core/errors.ts'
-import { fromSeconds, type Instant } from '../../core/clock.ts'
+import type { Instant } from '../../core/clock.ts'
 import type { AgentId } from '../../core/ids.ts'
 import { parseId } from '../../core/ids.ts'
 import type { ServiceKind } from '../../core/domain/service.ts'
@@ -75,7 +75,6 @@ export interface IdentityStore {
     service: ServiceKind,
     want: { purpose: 'join' } | { purpose: 'renew'; generation: number },
   ): Promise<NextKey>
-  forgetNext(service: ServiceKind): Promise<void>
 }
 
 export const pkcs8 = (key: KeyObject): string =>
@@ -182,13 +181,5 @@ export async function openIdentityStore(dataDir: string, random: Random): Promis
       await writeAtomic(path, JSON.stringify(file), random)
       return { purpose: want.purpose, key: privateKey, renewalId, generation }
     },
-
-    async forgetNext(service) {
-      await removeFile(join(await dir(service), 'next.json'))
-    },
   }
 }
-
-/** The end of a credential as the control plane gave it. */
-export const expiresOf = (stored: StoredIdentity): Instant =>
-  fromSeconds(stored.credentials.expires)

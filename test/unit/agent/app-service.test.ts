@@ -237,7 +237,7 @@ describe('the door', () => {
     target.on('connection', () => (dialled += 1))
     const done = serve(its)
     const [held, more] = await who()
-    const socket = dial(mine, held, more as ConnectionOptions)
+    const socket = dial(mine, held, more)
     await expect(hello(socket)).rejects.toBeDefined()
     await done
     expect(dialled).toBe(0)

@@ -40,7 +40,7 @@ function api(lose: Set<string> = new Set()): Pick<ApiClient, 'request'> {
     async request(method, path, body) {
       const answer = await world.call(method, path, { body })
       if (lose.delete(path)) throw new AppError('ERR_UNREACHABLE')
-      if (answer.status < 400) return answer.body as unknown
+      if (answer.status < 400) return answer.body
       const problem = answer.body as ErrorDetails & { code: string; detail: string }
       const code = problem.code in ERRORS ? (problem.code as ErrorCode) : 'ERR_INTERNAL'
       throw new AppError(code, problem.detail, { details: problem })

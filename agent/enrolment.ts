@@ -1,0 +1,168 @@
+/**
+ * One service's identity over its whole life: found on disk or joined for, renewed at half life, joined for anew when it expired
+ * while the machine slept. What is refused for good is thrown to whoever runs the service.
+ */
+import { iso, sleep, type Clock } from '../core/clock.ts'
+import type { ServiceKind } from '../core/domain/service.ts'
+import { AppError, toAppError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
+import { apiClient, type ApiClient } from '../net/http-client.ts'
+import type { ClusterFinder, ClusterInfo } from './cluster.ts'
+import type { HeldIdentity, IdentityStore } from './identity/store.ts'
+import type { EvidenceCollector } from './join/collector.ts'
+import { joinOnce } from './join/join.ts'
+import { renewalDelay, renewOnce } from './renew.ts'
+import { retrying } from './retry.ts'
+
+export interface EnrolmentDeps {
+  readonly kind: ServiceKind
+  readonly nodeName: string
+  readonly store: IdentityStore
+  readonly finder: ClusterFinder
+  /** Live: a reload may bring another token. */
+  collector(): EvidenceCollector
+  /** Corrected by what the control plane says the time is. */
+  readonly clock: Clock
+  /** As the machine has it: API clients find the correction by themselves. */
+  readonly machineClock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly httpsProxy: string | undefined
+  readonly signal: AbortSignal
+  /** Puts an identity in force. */
+  hold(next: HeldIdentity): Promise<void>
+  readonly held: () => HeldIdentity | undefined
+  /** A try failed and will be repeated. */
+  onWaiting(error: AppError): void
+}
+
+export interface Enrolment {
+  /** Puts the first identity in force. Rejects with what the join was refused with. */
+  identity(): Promise<HeldIdentity>
+  /** Keeps it in force until the signal aborts. Rejects when that is refused for good. */
+  renewals(cluster: ClusterInfo, client: ApiClient): Promise<void>
+}
+
+/** Timers stand still while a machine sleeps, so the wall clock is looked at every ten minutes, ms. */
+const LOOK_AGAIN = 600_000
+
+/** A lock may be lifted again, so it is waited out; whatever else the caller must change ends the service. */
+const isFatal = (error: AppError): boolean => !error.kind.retryable && error.code !== 'ERR_LOCKED'
+
+export function createEnrolment(deps: EnrolmentDeps): Enrolment {
+  const { kind, clock, random, log, store, finder, httpsProxy, signal } = deps
+
+  const onRetry =
+    (what: string) =>
+    (error: AppError, pause: number): void => {
+      log.warn(`${what}.retry`, {
+        service: kind,
+        code: error.code,
+        message: error.message,
+        reason: error.internal,
+        retry_in_ms: pause,
+      })
+      deps.onWaiting(error)
+    }
+
+  async function keep(next: HeldIdentity): Promise<HeldIdentity> {
+    await deps.hold(next)
+    return next
+  }
+
+  async function join(): Promise<HeldIdentity> {
+    const joined = await retrying(
+      async (s) => {
+        const cluster = await finder.refresh(s)
+        const client = apiClient({
+          baseUrl: cluster.api,
+          trust: cluster.trust,
+          clock: deps.machineClock,
+          random,
+          proxy: httpsProxy,
+        })
+        try {
+          return await joinOnce({
+            ...deps,
+            service: kind,
+            cluster,
+            api: client,
+            collector: deps.collector(),
+            signal: s,
+          })
+        } finally {
+          client.close()
+        }
+      },
+      { clock, random, signal, isFatal, onRetry: onRetry('join') },
+    )
+    log.info('agent.joined', { service: kind, agent: joined.agentId, node: deps.nodeName })
+    return keep(joined)
+  }
+
+  /** The identity on disk, or a fresh join. With a valid one the token is not even read. */
+  async function identity(): Promise<HeldIdentity> {
+    const found = await store.load(kind)
+    if (!found) return join()
+    if (found.expires > clock.now()) {
+      if (found.stored.node_name !== deps.nodeName)
+        log.warn('agent.nodename_kept', {
+          service: kind,
+          joined_as: found.stored.node_name,
+          configured: deps.nodeName,
+          hint: 'another nodename needs a fresh join: delete data_dir',
+        })
+      return keep(found)
+    }
+    return rejoin(found)
+  }
+
+  /** After an identity has expired: a stopped or sleeping machine. The same enrolment key gives the same agent back. */
+  async function rejoin(expired: HeldIdentity): Promise<HeldIdentity> {
+    const since = iso(expired.expires)
+    log.warn('agent.identity_expired', { service: kind, since })
+    try {
+      return await join()
+    } catch (e) {
+      if (toAppError(e).code !== 'ERR_TOKEN_NEEDED') throw e
+      const text = `the identity of service ${kind} expired at ${since}: set auth_token to a fresh token (postern tokens add)`
+      throw new AppError('ERR_TOKEN_NEEDED', text, { cause: e })
+    }
+  }
+
+  async function renewals(cluster: ClusterInfo, client: ApiClient): Promise<void> {
+    while (!signal.aborted) {
+      const now = deps.held()
+      if (!now) return
+      const due = clock.now() + renewalDelay(now, clock, random)
+      while (clock.now() < due) await sleep(clock, Math.min(due - clock.now(), LOOK_AGAIN), signal)
+      if (now.expires <= clock.now()) {
+        await rejoin(now)
+        continue
+      }
+      await keep(
+        await retrying(
+          (s) => renewOnce({ held: now, cluster, api: client, store, clock, signal: s }),
+          {
+            clock,
+            random,
+            signal,
+            // Once it has expired there is nothing left to renew.
+            isFatal: (error) => isFatal(error) || now.expires <= clock.now(),
+            onRetry: onRetry('renewal'),
+          },
+        ).catch((e: unknown) => {
+          if (signal.aborted || now.expires > clock.now()) throw e
+          return rejoin(now)
+        }),
+      )
+      log.info('agent.renewed', {
+        service: kind,
+        generation: deps.held()?.stored.credentials.generation,
+      })
+    }
+  }
+
+  return { identity, renewals }
+}
