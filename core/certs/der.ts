@@ -78,7 +78,9 @@ export function oid(dotted: string): Buffer {
 
 /** UTCTime until 2049, GeneralizedTime after it, as RFC 5280 section 4.1.2.5 demands. Whole seconds. */
 export function time(at: Instant): Buffer {
-  const text = new Date(at).toISOString().replace(/[-:T]/g, '').slice(0, 14) + 'Z'
+  const iso = new Date(at).toISOString()
+  const date = iso.slice(0, 4) + iso.slice(5, 7) + iso.slice(8, 10)
+  const text = `${date}${iso.slice(11, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}Z`
   return text < '2050'
     ? tlv(TAG.utcTime, Buffer.from(text.slice(2), 'latin1'))
     : tlv(TAG.generalizedTime, Buffer.from(text, 'latin1'))

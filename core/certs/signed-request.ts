@@ -15,7 +15,7 @@ import type { Signer } from './signer.ts'
 import { readCertificate, type Certificate } from './x509-read.ts'
 import { verifyLeaf } from './x509-verify.ts'
 
-export const SIGNED_REQUEST_SCHEME = 'Postern'
+const SIGNED_REQUEST_SCHEME = 'Postern'
 const TYP = 'postern-request+jws'
 
 const protectedHeader = z.strictObject({

@@ -65,9 +65,9 @@ export interface SshCertificate {
 /** Type of the certificate of a key type, and back. Security keys put the suffix before their own domain. */
 const certType = (plain: string): string =>
   plain.endsWith('@openssh.com') ? plain.replace('@openssh.com', CERT_SUFFIX) : plain + CERT_SUFFIX
-export const isCertificateType = (type: string): boolean => type.endsWith(CERT_SUFFIX)
+const isCertificateType = (type: string): boolean => type.endsWith(CERT_SUFFIX)
 /** The key type inside a certificate type: what a signature by its key is called. */
-export function plainType(type: string): string {
+function plainType(type: string): string {
   const plain = type.slice(0, -CERT_SUFFIX.length)
   return plain.startsWith('sk-') ? `${plain}@openssh.com` : plain
 }
@@ -126,12 +126,14 @@ export async function issueSshCertificate(
   if (!/^[\x21-\x7e]{1,256}$/.test(keyId)) throw refuse('keyId: 1 to 256 visible ASCII characters')
   const subject = subjectKey(request.publicKey)
   const ca = publicKeyBlob(signer.publicKey)
+  // Nonce and serial number in one go: asking the operating system costs more than the bytes.
+  const fresh = random.bytes(40)
   if (subject.blob.equals(ca)) throw refuse('publicKey: it is the key of the CA itself')
   const body = Buffer.concat([
     string(certType(subject.type)),
-    string(random.bytes(32)),
+    string(fresh.subarray(0, 32)),
     subject.body,
-    u64(request.serial ?? random.bytes(8).readBigUInt64BE() >> 1n),
+    u64(request.serial ?? fresh.readBigUInt64BE(32) >> 1n),
     u32(ROLE_NUMBER[role]),
     string(keyId),
     nested(...principals.map(string)),

@@ -21,8 +21,8 @@ export interface UserAttributes {
   readonly logins: readonly string[]
 }
 
-export const ROLES_EXTENSION = 'roles@postern'
-export const TRAITS_EXTENSION = 'traits@postern'
+const ROLES_EXTENSION = 'roles@postern'
+const TRAITS_EXTENSION = 'traits@postern'
 
 const roleNames = z.array(handleName).max(64)
 const logins = z.array(unixLogin).max(LIMITS.certPrincipals.value)

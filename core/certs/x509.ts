@@ -92,6 +92,17 @@ function keyIdentifier(key: KeyObject): Buffer {
   return createHash('sha1').update(bits).digest()
 }
 
+const authorities = new WeakMap<Certificate, Buffer>()
+/** The extension that names the CA's key: the same in all that it signs. */
+function authorityKeyIdentifier(ca: Certificate): Buffer {
+  const known = authorities.get(ca)
+  if (known) return known
+  const value = sequence(contextualPrimitive(0, keyIdentifier(ca.publicKey)))
+  const made = extension(OID.authorityKeyIdentifier, false, value)
+  authorities.set(ca, made)
+  return made
+}
+
 function commonName(name: string): Buffer {
   if (name === '' || /[\u0000-\u001f\u007f]/.test(name)) throw refuse('subject: not a name')
   return [...name].length > 64
@@ -201,11 +212,7 @@ export async function issueCertificate(
     LEAF_KEY_USAGE,
     extension(OID.extendedKeyUsage, false, sequence(...usage.map((use) => EKU[use]))),
     extension(OID.subjectKeyIdentifier, false, octetString(keyIdentifier(publicKey))),
-    extension(
-      OID.authorityKeyIdentifier,
-      false,
-      sequence(contextualPrimitive(0, keyIdentifier(ca.publicKey))),
-    ),
+    authorityKeyIdentifier(ca),
   ]
   if (names.length > 0)
     extensions.push(extension(OID.subjectAltName, anonymous, sequence(...names)))
