@@ -11,15 +11,15 @@ import type { ChannelInternals, Write } from './internals.ts'
 /** Repairs (1) and (2). Every channel goes through here first. */
 export function repairChannel(raw: unknown): ChannelInternals {
   const channel = raw as ChannelInternals
-  const write = channel._write.bind(channel) as Write
-  const writeErr = channel.stderr._write.bind(channel.stderr) as Write
+  const write: Write = channel._write.bind(channel)
+  const writeErr: Write = channel.stderr._write.bind(channel.stderr)
   const socket = channel._client._sock
   const whenCalm = (go: () => void): void => {
     if (socket.writableLength > LIMITS.sshSocketBuffer.value && !socket.destroyed)
       socket.once('drain', go)
     else go()
   }
-  channel._write = function (data, encoding, done) {
+  channel._write = function (data: Buffer, encoding, done) {
     channel._client.emit('activity')
     channel._chunk = channel._chunkcb = undefined
     write(data, encoding, () =>
@@ -31,7 +31,7 @@ export function repairChannel(raw: unknown): ChannelInternals {
       }),
     )
   }
-  channel.stderr._write = function (data, encoding, done) {
+  channel.stderr._write = function (data: Buffer, encoding, done) {
     channel._chunkErr = channel._chunkcbErr = undefined
     writeErr(data, encoding, () => whenCalm(done))
   }
