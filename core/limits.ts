@@ -174,6 +174,37 @@ export const LIMITS = {
     'count',
     'Control frames waiting to be written; above it the peer floods us and is cut.',
   ),
+  suspectGrace: limit(
+    3 * second,
+    'ms',
+    'A suspect tunnel that is not replaced earlier is given up after this, or 8 round trips if they are longer.',
+  ),
+  resumeWindow: limit(
+    60 * second,
+    'ms',
+    'How long both ends keep a stream whose tunnel broke; it ends when it is not resumed by then.',
+  ),
+  resumeAttempt: limit(5 * second, 'ms', 'One try to resume a stream; then the next is made.'),
+  resumeAckDelay: limit(
+    250,
+    'ms',
+    'Bytes taken from a resumable stream are acknowledged at least this soon.',
+  ),
+  replayMin: limit(
+    32 * KiB,
+    'bytes',
+    'Unacknowledged bytes that every resumable stream may have on the way, each way, however crowded.',
+  ),
+  replayBuffer: limit(
+    4 * MiB,
+    'bytes',
+    'Unacknowledged bytes of one resumable stream, each way; above it its source is not read.',
+  ),
+  replayProcess: limit(
+    256 * MiB,
+    'bytes',
+    'Sum of what resumable streams may hold above replayMin in one process; above it they do not grow.',
+  ),
   backoffMin: limit(500, 'ms', 'First pause between two dials, with full jitter.'),
   backoffMax: limit(30 * second, 'ms', 'Longest pause between two dials.'),
   goAwayMax: limit(
