@@ -7,6 +7,7 @@ import { instant, type Clock } from '../core/clock.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
 import { AppError, reasonOf } from '../core/errors.ts'
 import type { AgentId } from '../core/ids.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { createWindowBudget } from '../core/tunnel/window-budget.ts'
@@ -100,6 +101,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     store,
     replay: createReplayGuard(clock),
     budget: createWindowBudget(),
+    replayBudget: createWindowBudget(LIMITS.replayProcess.value),
     clock,
     machineClock,
     random,

@@ -26,6 +26,7 @@ export interface TunnelKeeperDeps {
   readonly refresh: PolicyRefresh
   readonly replay: ReplayGuard
   readonly budget: WindowBudget
+  readonly replayBudget: WindowBudget
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -39,7 +40,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   const { kind, held, keeper, clock, random, log, signal, finder } = deps
   const { agentId, stored } = held()
   const { cluster } = stored.credentials
-  const onOpen = createDispatch({ ...deps, cluster, agentId })
+  const onOpen = createDispatch({ ...deps, cluster, agentId, identity: held })
   let proxies: readonly string[] = stored.credentials.proxies
   let turn = Math.floor(random.float() * 1000)
 

@@ -130,7 +130,9 @@ export function createRelay(deps: RelayDeps): Relay {
     if (open.kind !== route.service)
       throw new AppError('ERR_ROUTE_INVALID', undefined, { internal: 'route: another service' })
     const agentIds = route.agentIds.filter(
-      (agent) => !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
+      (agent) =>
+        (open.agent === undefined || open.agent === agent) &&
+        !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
     )
     const tunnels = registry.candidates(agentIds, route.service, random)
     const passed = encodeOpen({ ...open, peer: { ip: caller.source } })

@@ -5,14 +5,17 @@
 import { reasonOf, toAppError } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
 import { toDuplex } from '../../core/tunnel/duplex.ts'
-import { decodeOpen } from '../../core/tunnel/open.ts'
+import { decodeOpen, type ResourceOpen } from '../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { POLICY_TOKEN_MAX } from '../policy/document.ts'
 import type { PolicyRefresh } from '../policy/refresh.ts'
 import type { AgentService, ServiceContext } from '../services/service.ts'
-import { admit, type AdmitOptions } from './admit.ts'
+import { RESUME_TYP } from '../../core/tunnel/resume-handshake.ts'
+import { untrustedTyp } from '../../core/tunnel/user-jws.ts'
+import { admit, type Refused } from './admit.ts'
+import { createResumableStreams, type ResumableDeps } from './resumable.ts'
 
-export interface DispatchOptions extends Omit<AdmitOptions, 'service'> {
+export interface DispatchOptions extends Omit<ResumableDeps, 'service'> {
   readonly service: AgentService
   readonly refresh: Pick<PolicyRefresh, 'pushed' | 'doubt'>
   readonly log: Log
@@ -26,18 +29,37 @@ export function createDispatch(
   options: DispatchOptions,
 ): (stream: TunnelStream, payload: Buffer) => void {
   const { service, refresh, log, audit, signal } = options
+  const resumables = createResumableStreams(options)
 
   async function onOpen(stream: TunnelStream, payload: Buffer): Promise<void> {
     const open = decodeOpen(payload)
     if (open.kind === 'policy') return receive(stream)
+    const refused =
+      untrustedTyp(open.offer) === RESUME_TYP
+        ? await resumables.resume(stream, open)
+        : await begin(stream, open)
+    if (refused) report(refused, open)
+  }
+
+  async function begin(stream: TunnelStream, open: ResourceOpen): Promise<Refused | undefined> {
     const admission = await admit(open, options)
-    if (stream.state !== 'offered') return
-    if (admission.ok) {
-      stream.accept()
-      return service.serve({ ...admission.stream, duplex: toDuplex(stream) }, signal)
+    if (stream.state !== 'offered') return undefined
+    if (!admission.ok) {
+      stream.refuse(admission.error.code, admission.error.message)
+      return admission
     }
-    const { error, user, resource } = admission
-    // What could not be proven about the caller is not written as if it were a name.
+    const { offer, resumable } = admission
+    const ends = resumable
+      ? await resumables.accept(stream, { jws: open.offer, claims: offer }, admission.stream)
+      : stream
+    if (!ends) return undefined
+    if (!resumable) stream.accept()
+    await service.serve({ ...admission.stream, duplex: toDuplex(ends) }, signal)
+    return undefined
+  }
+
+  // What could not be proven about the caller is not written as if it were a name.
+  function report({ error, user, resource }: Refused, open: ResourceOpen): void {
     audit({
       type: 'session.refused',
       outcome: 'refused',
@@ -47,7 +69,6 @@ export function createDispatch(
       reason: reasonOf(error),
       fields: open.peer ? { claimed_source: open.peer.ip } : {},
     })
-    stream.refuse(error.code, error.message)
   }
 
   /** Reads a signed object to its end, within the size of the largest. */

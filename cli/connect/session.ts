@@ -3,15 +3,22 @@
  * broke, and a stream for each connection, asked for with an offer that the user's key signs.
  */
 import type { CheckedRoute } from '../../core/api/route-check.ts'
-import { instant, sleep, systemClock, type Clock } from '../../core/clock.ts'
+import { instant, systemClock, type Clock } from '../../core/clock.ts'
 import { AppError, toAppError, type ErrorCode } from '../../core/errors.ts'
+import type { AgentId } from '../../core/ids.ts'
 import { systemRandom, type Random } from '../../core/random.ts'
 import { encodeOpen, signOffer } from '../../core/tunnel/open.ts'
+import { readAccept, signResume } from '../../core/tunnel/resume-handshake.ts'
+import type { SessionHandlers } from '../../core/tunnel/session.ts'
+import { identityOf } from '../../core/certs/identity.ts'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import { serviceOfResource } from '../../core/domain/service.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { apiClient } from '../../net/http-client.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
+import { checkAgent } from './inner-tls.ts'
+import { keepResumable } from './resume.ts'
+import { createTunnels, type HeldTunnel } from './tunnels.ts'
 import { credentialOf, loadProfile, type Credential, type StoredProfile } from './profile.ts'
 import { createRoutes, type FoundRoute } from './routes.ts'
 import { trustOf } from './trust.ts'
@@ -20,6 +27,8 @@ export interface ProxySessionOptions {
   readonly profile: StoredProfile
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
+  /** A stream went on over another connection. */
+  onResumed?: (() => void) | undefined
   /** Ends the session, and what is being opened. */
   readonly signal?: AbortSignal | undefined
   /** `HTTPS_PROXY` as the environment gives it. */
@@ -52,9 +61,6 @@ export interface ProxySession {
   close(): void
 }
 
-/** Rounds over all proxies before giving up, and the longest pause between two, ms: somebody is waiting. */
-const ROUNDS = 4
-const PAUSE = 1000
 /** Certificates that end within this time are looked up again, ms: `postern up` and `login` renew them on disk. */
 const RENEWED_BEFORE = 60_000
 
@@ -65,13 +71,18 @@ const STALE: ReadonlySet<ErrorCode> = new Set([
   'ERR_CLOCK',
 ])
 
+function agentIdOf(certificate: Buffer): AgentId {
+  const identity = identityOf(readCertificate(certificate))
+  if (identity.kind !== 'agent') throw new AppError('ERR_CERT_INVALID')
+  return identity.agentId
+}
+
 export function openProxySession(options: ProxySessionOptions): ProxySession {
   const clock = options.clock ?? systemClock
   const random = options.random ?? systemRandom
   const ending = new AbortController()
   let profile = options.profile
   let credential: Credential = credentialOf(profile)
-  let tunnel: Promise<ConnectedTunnel> | undefined
   options.signal?.addEventListener('abort', close, { once: true })
 
   const trust = trustOf(profile)
@@ -89,8 +100,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
 
   function close(): void {
     ending.abort(new AppError('ERR_TUNNEL_CLOSED'))
-    void tunnel?.then(({ session }) => session.close()).catch(() => undefined)
-    tunnel = undefined
+    tunnels.close()
     api.close()
   }
 
@@ -102,7 +112,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       throw new AppError('ERR_PROFILE_MISSING', 'the certificates of this profile have expired')
   }
 
-  const dial = (address: string, over: () => void): Promise<ConnectedTunnel> =>
+  const dial = (address: string, handlers: SessionHandlers): Promise<ConnectedTunnel> =>
     connectTunnel({
       url: `wss://${address}`,
       trust,
@@ -114,57 +124,90 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       random,
       signal: ending.signal,
       proxy: options.httpsProxy,
-      onOpen: (stream) => stream.refuse('ERR_TUNNEL_PROTOCOL', 'users take no streams'),
-      // Its streams go on; new ones go through a new tunnel.
-      onGoAway: over,
-      onClose: over,
+      ...handlers,
     })
-
-  async function connect(over: () => void): Promise<ConnectedTunnel> {
-    let last = new AppError('ERR_UNREACHABLE')
-    for (let round = 0; round < ROUNDS; round++) {
-      if (round > 0) await sleep(clock, random.float() * PAUSE, ending.signal)
-      for (const address of profile.proxies) {
-        try {
-          return await dial(address, over)
-        } catch (e) {
-          last = toAppError(e)
-          if (ending.signal.aborted || !last.kind.retryable) throw last
-        }
-      }
-    }
-    throw last
-  }
-
-  function connected(): Promise<ConnectedTunnel> {
-    if (tunnel) return tunnel
-    const over = (): void => {
-      if (tunnel === attempt) tunnel = undefined
-    }
-    const attempt: Promise<ConnectedTunnel> = connect(over)
-    tunnel = attempt
-    attempt.catch(over)
-    return attempt
-  }
+  const tunnels = createTunnels({
+    proxies: () => profile.proxies,
+    dial,
+    clock,
+    random,
+    signal: ending.signal,
+  })
 
   async function openOn(
-    { session }: ConnectedTunnel,
+    on: HeldTunnel,
     resource: ResourceName,
     route: FoundRoute,
     signal: AbortSignal,
   ): Promise<TunnelStream> {
     const kind = serviceOfResource(resource.kind)
     if (kind === 'discovery') throw new AppError('ERR_ROUTE_INVALID')
+    const { cluster, hostCas } = profile
     const offer = await signOffer({
-      cluster: profile.cluster,
+      cluster,
       route: route.jws,
       kind,
       resource,
       identity: credential,
       now: now(),
       random,
+      resumable: true,
     })
-    return session.open(encodeOpen({ v: 1, kind, route: route.jws, offer: offer.jws }), signal)
+    const open = encodeOpen({ v: 1, kind, route: route.jws, offer: offer.jws })
+    const leg = await on.session.open(open, signal)
+    // An agent that cannot resume answers without a word.
+    if (leg.payload.length === 0) return leg
+    try {
+      const { key, certificate } = await readAccept(leg.payload, offer, (raw) =>
+        checkAgent(raw, route.claims, hostCas, clock),
+      )
+      const agent = agentIdOf(certificate)
+      const { sid } = offer.offer
+      return keepResumable(
+        { leg, on },
+        {
+          sid,
+          key,
+          clock,
+          random,
+          signal: ending.signal,
+          reopen: (ask, s) => reopen({ ...ask, kind, resource }, agent, s),
+          onResumed: options.onResumed,
+        },
+      )
+    } catch (e) {
+      leg.reset()
+      throw e
+    }
+  }
+
+  /** Asks the agent that has the stream to go on with it. */
+  async function reopen(
+    ask: Parameters<typeof signResume>[1],
+    agent: AgentId,
+    signal: AbortSignal,
+  ): Promise<{ leg: TunnelStream; on: HeldTunnel }> {
+    await refresh()
+    const { resource, kind } = ask
+    const [route, on] = await Promise.all([
+      routes.find(resource as ResourceName, signal),
+      tunnels.connected(),
+    ])
+    signal.throwIfAborted()
+    const by = { cluster: profile.cluster, route: route.jws, identity: credential, now: now() }
+    const payload = encodeOpen({
+      v: 1,
+      kind,
+      route: route.jws,
+      offer: await signResume(by, ask),
+      ...(route.claims.agentIds.length > 1 && { agent }),
+    })
+    try {
+      return { leg: await on.session.open(payload, signal), on }
+    } catch (e) {
+      if (route.kept && STALE.has(toAppError(e).code)) await routes.forget(resource as ResourceName)
+      throw e
+    }
   }
 
   async function attempt(
@@ -173,7 +216,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     mayRepeat: boolean,
   ): Promise<OpenedResource> {
     // Both take a round trip or more, and neither needs the other.
-    const [route, on] = await Promise.all([routes.find(resource, signal), connected()])
+    const [route, on] = await Promise.all([routes.find(resource, signal), tunnels.connected()])
     try {
       const stream = await openOn(on, resource, route, signal)
       return { stream, route: route.claims, protocol: route.protocol }

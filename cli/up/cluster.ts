@@ -24,6 +24,8 @@ export interface ClusterDeps {
   readonly cli: Pick<Cli, 'clock' | 'random'>
   readonly dataDir: string
   readonly listen: ListenAddress
+  /** `host:port` where agents and users find the proxy when something stands in front of it. Default: where it listens. */
+  readonly publicAddress?: ((own: string) => string) | undefined
   readonly log: Log
   readonly stopping: Closer
 }
@@ -35,13 +37,15 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   let port = listen.port
   let names = namesFor(listen.host)
   const main = () => address(names.main, port)
-  const all = () =>
-    [...new Set([names.main, ...names.ips, ...names.dns])].map((n) => address(n, port))
+  const front = () => deps.publicAddress?.(main()) ?? main()
+  const all = () => [
+    ...new Set([...[names.main, ...names.ips, ...names.dns].map((n) => address(n, port)), front()]),
+  ]
 
   const plane = await createLocalControlPlane({
     dataDir,
     publicOrigins: () => all().map((at) => `https://${at}`),
-    proxies: () => [main()],
+    proxies: () => [front()],
     clock,
     random,
     log,

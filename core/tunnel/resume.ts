@@ -43,6 +43,8 @@ export interface ResumableOptions {
   onbroken?: ((err: AppError | undefined) => void) | undefined
   /** Both directions are over and acknowledged; `clean`: the other end knows it too. */
   onsettled?: ((clean: boolean) => void) | undefined
+  /** It is over before that: reset by either end, or not resumed in time. */
+  onfailed?: (() => void) | undefined
 }
 
 export interface Attachment {
@@ -365,6 +367,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
     this.#replay.clear()
     this.#in.close()
     this.#share.release()
+    if (err) this.#options.onfailed?.()
     this.onclose?.(err)
   }
 

@@ -67,7 +67,10 @@ export interface AuditLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export async function openGate(): Promise<Gate> {
+/** `publicAddress`: what stands in front of the proxy, as in production a load balancer does. */
+export async function openGate(
+  options: { readonly publicAddress?: (own: string) => string } = {},
+): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
@@ -76,6 +79,7 @@ export async function openGate(): Promise<Gate> {
     cli,
     dataDir: join(dir, 'plane'),
     listen: { host: '127.0.0.1', port: 0 },
+    publicAddress: options.publicAddress,
     log,
     stopping,
   })
@@ -150,7 +154,7 @@ export async function openGate(): Promise<Gate> {
       await saveProfile(profileDir, {
         cluster: plane.cluster,
         api: cluster.origin,
-        proxies: [cluster.address],
+        proxies: [options.publicAddress?.(cluster.address) ?? cluster.address],
         user: name,
         caPins: plane.caPins,
         expires: fromSeconds(certs.expires),
@@ -162,7 +166,10 @@ export async function openGate(): Promise<Gate> {
         sshConfig: '',
         policyKeys: plane.caBundle.policy,
       })
-      const session = openProxySession({ profile: await loadProfile(profileDir) })
+      const session = openProxySession({
+        profile: await loadProfile(profileDir),
+        onResumed: () => log.info('test.resumed', { user: name }),
+      })
       sessions.push(session)
       return session
     },

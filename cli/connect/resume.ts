@@ -1,0 +1,129 @@
+/**
+ * The user's side of a resumable stream: when its leg breaks, or its tunnel is about to, another one is made over whatever proxy
+ * answers, for as long as the agent keeps the stream (protocols.md 8).
+ */
+import { sleep, type Clock } from '../../core/clock.ts'
+import { AppError, toAppError, type ErrorCode } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
+import type { Random } from '../../core/random.ts'
+import { proofRecord } from '../../core/tunnel/resume-codec.ts'
+import {
+  newNonce,
+  readResumed,
+  resumeMac,
+  type Resume,
+} from '../../core/tunnel/resume-handshake.ts'
+import { ResumableStream } from '../../core/tunnel/resume.ts'
+import type { TunnelStream } from '../../core/tunnel/stream.ts'
+import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
+import type { HeldTunnel } from './tunnels.ts'
+
+export interface ResumeDeps {
+  readonly sid: string
+  readonly key: Buffer
+  readonly clock: Clock
+  readonly random: Random
+  readonly signal: AbortSignal
+  /** One OPEN that asks to resume, over any tunnel. Rejects with what it was refused with. */
+  reopen(
+    ask: Pick<Resume, 'sid' | 'epoch' | 'nonce' | 'next'>,
+    signal: AbortSignal,
+  ): Promise<{ leg: TunnelStream; on: HeldTunnel }>
+  /** The stream goes on over another leg. */
+  onResumed?: (() => void) | undefined
+}
+
+/** Longest pause between two tries, ms. */
+const PAUSE = 500
+/** The agent does not have the stream any more: trying again is in vain, whatever else the code may mean. */
+const FINAL: ReadonlySet<ErrorCode> = new Set(['ERR_STREAM_RESET'])
+
+const processBudget = createWindowBudget(LIMITS.replayProcess.value)
+
+/** Takes an open leg; what comes back is the stream for good. Not started. */
+export function keepResumable(
+  first: { readonly leg: TunnelStream; readonly on: HeldTunnel },
+  deps: ResumeDeps,
+): TunnelStream {
+  const { sid, key, clock, random } = deps
+  const over = new AbortController()
+  const signal = AbortSignal.any([over.signal, deps.signal])
+  let epoch = 0
+  let moving = false
+  const stream = new ResumableStream({
+    clock,
+    budget: processBudget,
+    onbroken: () => void move(),
+    onsettled: () => over.abort(),
+    onfailed: () => over.abort(),
+  })
+
+  async function reattach(): Promise<void> {
+    epoch += 1
+    const userNonce = newNonce(random)
+    const asked = { sid, epoch, userNonce, userNext: stream.next }
+    const late = new AbortController()
+    const timer = clock.after(LIMITS.resumeAttempt.value, () =>
+      late.abort(new AppError('ERR_TIMEOUT')),
+    )
+    try {
+      const { leg, on } = await deps.reopen(
+        { sid, epoch, nonce: userNonce, next: asked.userNext },
+        AbortSignal.any([signal, late.signal]),
+      )
+      try {
+        const facts = readResumed(leg.payload, key, asked)
+        if (over.signal.aborted) throw new AppError('ERR_STREAM_RESET')
+        const proof = proofRecord(resumeMac(key, 'user', facts))
+        follow(on)
+        stream.attach(leg, { peerNext: facts.agentNext, proof })
+      } catch (e) {
+        leg.reset()
+        throw e
+      }
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  /** Until the stream has a leg again, or is refused for good. The stream itself knows when it has waited long enough. */
+  async function move(): Promise<void> {
+    if (moving || signal.aborted) return
+    moving = true
+    try {
+      do {
+        try {
+          await reattach()
+          deps.onResumed?.()
+        } catch (e) {
+          const error = toAppError(e)
+          if (signal.aborted) return
+          if (!error.kind.retryable || FINAL.has(error.code)) {
+            // A leg that still works is not given up for a new one that was refused.
+            if (stream.broken) stream.reset(error.code, error.message)
+            return
+          }
+          await sleep(clock, random.float() * PAUSE, signal)
+          continue
+        }
+      } while (stream.broken)
+    } catch {
+      // The session or the stream has ended.
+    } finally {
+      moving = false
+    }
+  }
+
+  let unfollow: (() => void) | undefined
+  function follow(on: HeldTunnel): void {
+    unfollow?.()
+    const leaving = (): void => void move()
+    on.onLeaving.add(leaving)
+    unfollow = () => on.onLeaving.delete(leaving)
+  }
+  over.signal.addEventListener('abort', () => unfollow?.(), { once: true })
+
+  follow(first.on)
+  stream.attach(first.leg, { peerNext: 0 })
+  return stream
+}
