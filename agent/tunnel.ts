@@ -40,7 +40,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   const { kind, held, keeper, clock, random, log, signal, finder } = deps
   const { agentId, stored } = held()
   const { cluster } = stored.credentials
-  const onOpen = createDispatch({ ...deps, cluster, agentId, identity: held })
+  const dispatch = createDispatch({ ...deps, cluster, agentId, identity: held })
   let proxies: readonly string[] = stored.credentials.proxies
   let turn = Math.floor(random.float() * 1000)
 
@@ -98,7 +98,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         budget: deps.budget,
         signal: attempt,
         proxy: deps.httpsProxy,
-        onOpen,
+        onOpen: (stream, payload) => dispatch.onOpen(stream, payload),
         ...hooks,
       })
     },
@@ -106,5 +106,6 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
     random,
     signal,
     onState,
+    awaited: () => dispatch.waiting,
   })
 }

@@ -1,5 +1,5 @@
 /** Keeps one tunnel connected: the retry policy, apart from the attempt. */
-import { toAppError, type AppError } from '../core/errors.ts'
+import { AppError, toAppError } from '../core/errors.ts'
 import { sleep, type Clock } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
@@ -16,16 +16,20 @@ export type ConnectionState =
 export interface ReconnectHooks {
   onGoAway(comeBackMs: number): void
   onClose(err?: AppError): void
+  /** Traffic waits and the peer is silent (true), or it spoke again (false). */
+  onSuspect(suspect: boolean): void
 }
 
 export interface KeepConnectedOptions {
-  /** One attempt. The hooks must be given to the tunnel as its onGoAway and onClose. */
+  /** One attempt. The hooks must be given to the tunnel as its onGoAway, onClose and onSuspect. */
   connect(signal: AbortSignal, hooks: ReconnectHooks): Promise<ConnectedTunnel>
   readonly clock: Clock
   readonly random: Random
   /** Ends it: the tunnel is closed in good order. */
   readonly signal: AbortSignal
   onState?: ((state: ConnectionState) => void) | undefined
+  /** Streams wait to be resumed on the next tunnel: the pause is kept short, however often the last ones fell. */
+  awaited?: (() => boolean) | undefined
   /** Stop for good on this error? Default: never (an agent must come back whatever happened). */
   isFatal?: ((error: AppError) => boolean) | undefined
 }
@@ -34,6 +38,8 @@ export interface KeepConnectedOptions {
 type Ended =
   | { readonly why: 'closed'; readonly error: AppError | undefined }
   | { readonly why: 'going away'; readonly comeBackMs: number }
+  /** It may be dead: another is dialled at once, and it goes when that one is there or after a while. */
+  | { readonly why: 'suspect' }
   | { readonly why: 'stopped' }
 
 /** A tunnel that stood for this long was a success: the next backoff starts from the beginning. */
@@ -62,8 +68,10 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     const retryIn =
       ended.why === 'going away'
         ? Math.min(ended.comeBackMs, LIMITS.goAwayMax.value) * (0.5 + random.float() / 2)
-        : backoff(attempt, error, random)
+        : backoff(options.awaited?.() ? Math.min(attempt, 1) : attempt, error, random)
     attempt++
+    // A suspect tunnel still counts until another one is there.
+    if (ended.why === 'suspect') continue
     say({ state: 'waiting', error, retryIn })
     await sleep(clock, retryIn, signal).catch(() => undefined)
   }
@@ -80,16 +88,22 @@ async function oneLife(
   const ended = new Promise<Ended>((resolve) => {
     end = resolve
   })
+  let silent = false
   const onAbort = () => end({ why: 'stopped' })
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     const tunnel = await options.connect(signal, {
       onGoAway: (comeBackMs) => end({ why: 'going away', comeBackMs }),
       onClose: (error) => end({ why: 'closed', error }),
+      onSuspect(suspect) {
+        silent = suspect
+        if (suspect) end({ why: 'suspect' })
+      },
     })
     if (!signal.aborted) say({ state: 'connected', tunnel })
     const result = await ended
-    if (result.why === 'going away') closeWhenIdle(tunnel, options)
+    if (result.why === 'suspect') closeIfSilent(tunnel, options, () => silent)
+    if (result.why === 'going away' || result.why === 'suspect') closeWhenIdle(tunnel, options)
     else tunnel.session.close()
     return result
   } catch (e) {
@@ -97,6 +111,18 @@ async function oneLife(
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+/** A suspect tunnel that has not spoken again by then is given up, with all that still waits on it. */
+function closeIfSilent(
+  { session }: ConnectedTunnel,
+  { clock }: KeepConnectedOptions,
+  silent: () => boolean,
+): void {
+  const grace = Number.isFinite(session.rtt) ? 8 * session.rtt : 0
+  clock.after(Math.max(LIMITS.suspectGrace.value, grace), () => {
+    if (silent()) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
+  })
 }
 
 /** The old tunnel goes when its last stream does, or when everything stops. */

@@ -107,7 +107,9 @@ export function createPeers(deps: PeersDeps): Peers {
     const { agentId, service } = newest.identity
     for (const older of registry.ofAgent(agentId, service)) {
       if (older === newest || older.session.closed) continue
-      const deadline = clock.after(LIMITS.dialTimeout.value, () =>
+      // An agent that dials again while its tunnel is silent knows why; its users need not wait for a timeout.
+      const patience = older.suspect ? LIMITS.suspectAfter : LIMITS.suspectGrace
+      const deadline = clock.after(patience.value, () =>
         older.session.close(new AppError('ERR_TUNNEL_CLOSED', 'silent, and replaced by a newer')),
       )
       older.session.ping().then(

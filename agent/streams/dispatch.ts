@@ -24,14 +24,18 @@ export interface DispatchOptions extends Omit<ResumableDeps, 'service'> {
   readonly signal: AbortSignal
 }
 
-/** The tunnel's `onOpen`. */
-export function createDispatch(
-  options: DispatchOptions,
-): (stream: TunnelStream, payload: Buffer) => void {
+export interface Dispatch {
+  /** The tunnel's. */
+  onOpen(stream: TunnelStream, payload: Buffer): void
+  /** Streams wait for the next tunnel. */
+  readonly waiting: boolean
+}
+
+export function createDispatch(options: DispatchOptions): Dispatch {
   const { service, refresh, log, audit, signal } = options
   const resumables = createResumableStreams(options)
 
-  async function onOpen(stream: TunnelStream, payload: Buffer): Promise<void> {
+  async function take(stream: TunnelStream, payload: Buffer): Promise<void> {
     const open = decodeOpen(payload)
     if (open.kind === 'policy') return receive(stream)
     const refused =
@@ -90,12 +94,17 @@ export function createDispatch(
     stream.start()
   }
 
-  return (stream, payload) => {
-    onOpen(stream, payload).catch((e: unknown) => {
-      const error = toAppError(e)
-      log.warn('stream.refused', { code: error.code, reason: reasonOf(error) })
-      if (stream.state === 'offered') stream.refuse(error.code, error.message)
-      else stream.reset('ERR_INTERNAL')
-    })
+  return {
+    get waiting() {
+      return resumables.waiting
+    },
+    onOpen(stream, payload) {
+      take(stream, payload).catch((e: unknown) => {
+        const error = toAppError(e)
+        log.warn('stream.refused', { code: error.code, reason: reasonOf(error) })
+        if (stream.state === 'offered') stream.refuse(error.code, error.message)
+        else stream.reset('ERR_INTERNAL')
+      })
+    },
   }
 }

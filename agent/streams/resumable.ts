@@ -47,6 +47,8 @@ interface Entry {
 }
 
 export interface ResumableStreams {
+  /** Some stream waits for its next leg. */
+  readonly waiting: boolean
   /** Accepts a stream that was admitted; what comes back is what the service gets. */
   accept(
     leg: TunnelStream,
@@ -108,40 +110,46 @@ export function createResumableStreams(deps: ResumableDeps): ResumableStreams {
     // While the proof was on its way another leg may have come first, or the stream may have ended.
     if (claims.epoch <= entry.epoch || entries.get(claims.sid) !== entry) throw gone('superseded')
     entry.epoch = claims.epoch
-    entry.stream.attach(leg, { peerNext: claims.next, early })
+    entry.stream.attach(leg, { peerNext: claims.next, early: early() })
     log.info('stream.resumed', { session: admitted.sessionId, epoch: claims.epoch })
   }
 
-  /** The first record of a resumed leg; the answer is what came behind it. */
-  function proof(leg: TunnelStream, key: Buffer, facts: ResumeFacts): Promise<Buffer> {
+  /** The first record of a resumed leg; the answer gives what came behind it until it is asked for. */
+  function proof(leg: TunnelStream, key: Buffer, facts: ResumeFacts): Promise<() => Buffer> {
     return new Promise((resolve, reject) => {
-      let held: Buffer = Buffer.alloc(0)
+      let proven = false
+      const parts: Buffer[] = []
       const timer = clock.after(LIMITS.handshakeTimeout.value, () =>
-        done(() => reject(new AppError('ERR_TIMEOUT'))),
+        reject(new AppError('ERR_TIMEOUT')),
       )
-      const done = (settle: () => void): void => {
+      const fail = (error: AppError): void => {
         timer.cancel()
-        leg.ondata = leg.onend = leg.onclose = undefined
-        settle()
+        reject(error)
       }
       leg.ondata = (bytes) => {
         leg.consumed(bytes.length)
-        held = held.length === 0 ? bytes : Buffer.concat([held, bytes])
-        const taken = takeProof(held)
+        parts.push(bytes)
+        if (proven) return
+        const taken = takeProof(Buffer.concat(parts))
         if (!taken) return
-        done(() => {
-          if (taken instanceof AppError) reject(taken)
-          else if (macHolds(taken.mac, key, 'user', facts)) resolve(taken.rest)
-          else reject(gone('the proof does not hold'))
-        })
+        if (taken instanceof AppError) return fail(taken)
+        if (!macHolds(taken.mac, key, 'user', facts)) return fail(gone('the proof does not hold'))
+        timer.cancel()
+        proven = true
+        parts.splice(0, parts.length, taken.rest)
+        resolve(() => Buffer.concat(parts))
       }
-      leg.onend = () => done(() => reject(new AppError('ERR_STREAM_RESET')))
-      leg.onclose = (err) => done(() => reject(err ?? new AppError('ERR_STREAM_RESET')))
+      leg.onend = () => fail(new AppError('ERR_STREAM_RESET'))
+      leg.onclose = (err) => fail(err ?? new AppError('ERR_STREAM_RESET'))
       leg.start()
     })
   }
 
   return {
+    get waiting() {
+      return [...entries.values()].some(({ stream }) => stream.broken)
+    },
+
     async accept(leg, open, admitted) {
       const sid = open.claims.sid
       const by = { identity: deps.identity(), cluster, now: clock.now() }

@@ -205,7 +205,8 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     try {
       return { leg: await on.session.open(payload, signal), on }
     } catch (e) {
-      if (route.kept && STALE.has(toAppError(e).code)) await routes.forget(resource as ResourceName)
+      if (route.kept && toAppError(e).code === 'ERR_ROUTE_INVALID')
+        await routes.forget(resource as ResourceName)
       throw e
     }
   }

@@ -26,6 +26,8 @@ export class KeepAlive {
   #watch: Timer | undefined
   /** Anything heard since the watch began? */
   #answered = true
+  /** When we last sent something that should be answered. */
+  #sent = -Infinity
   #suspected = false
 
   constructor(options: KeepAliveOptions) {
@@ -45,7 +47,11 @@ export class KeepAlive {
 
   /** We sent something that the peer should show signs of life for. */
   sent(): void {
-    if (this.#watch) return
+    this.#sent = this.#o.clock.monotonic()
+    if (!this.#watch) this.#begin()
+  }
+
+  #begin(): void {
     this.#answered = false
     this.#watch = this.#o.clock.after(this.#o.limits.suspectAfter, () => this.#watched())
     this.#o.ping()
@@ -63,6 +69,8 @@ export class KeepAlive {
 
   #watched(): void {
     this.#watch = undefined
+    // What was sent after the answer was watched by nobody: it gets a probe of its own.
+    if (this.#answered && this.#sent > this.#heard) return this.#begin()
     if (this.#answered || this.#suspected) return
     this.#suspected = true
     this.#o.suspect(true)

@@ -50,7 +50,7 @@ describe('streams through a network that breaks', () => {
   let port: number
 
   const dial = (): Socket => connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-  const resumed = (): number => gate.log.lines.filter((l) => l.event === 'test.resumed').length
+  const resumed = (): number => gate.log.entries.filter((l) => l.event === 'test.resumed').length
 
   beforeAll(async () => {
     let own = 0
