@@ -12,28 +12,15 @@
 import { AppError, toAppError, type ErrorCode } from '../errors.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { LIMITS } from '../limits.ts'
-import { protocolError } from './codec.ts'
-import { Inflow } from './inflow.ts'
-import { QUEUE_HIGH } from './mux-stream.ts'
-import { ReplayBuffer } from './replay-buffer.ts'
-import {
-  ackRecord,
-  atRecord,
-  dataHeader,
-  finRecord,
-  RECORD_MAX,
-  RecordDecoder,
-  type RecordSink,
-} from './resume-codec.ts'
 import { createReplayShare, type ReplayShare } from './replay-share.ts'
+import { RecordDecoder, type RecordSink } from './resume-codec.ts'
+import { ResumeInflow } from './resume-inflow.ts'
+import { ResumeOutflow } from './resume-outflow.ts'
 import type { TunnelStream } from './stream.ts'
 import type { WindowBudget } from './window-budget.ts'
 
 /** What says that a leg broke, and not that one of the ends wants the stream to be over. */
 const BROKEN_LEG: ReadonlySet<ErrorCode> = new Set(['ERR_TUNNEL_CLOSED', 'ERR_UNREACHABLE'])
-/** Taken bytes are acknowledged when they are this part of the window, and at the latest at so many. */
-const ACK_PART = 4
-const ACK_BYTES = 256 * 1024
 
 export interface ResumableOptions {
   readonly clock: Clock
@@ -68,34 +55,23 @@ export class ResumableStream implements TunnelStream, RecordSink {
 
   readonly #options: ResumableOptions
   readonly #share: ReplayShare
-  readonly #replay = new ReplayBuffer()
-  readonly #in = new Inflow((bytes) => this.#call(() => this.ondata?.(bytes)))
+  readonly #out: ResumeOutflow
+  readonly #in: ResumeInflow
   #state: 'attached' | 'broken' | 'ended' | 'closed' = 'broken'
   #leg: TunnelStream | undefined
   #legs = 0
-  #legRoom = true
   #window: Timer | undefined
-
-  /** Sending: how far the peer lets us go, what was ever sent, our end. */
-  #limit = LIMITS.replayMin.value
-  #acked = 0
-  #high = 0
-  #sending: 'open' | 'ending' | 'sent' | 'acked' = 'open'
-  #wantsDrain = false
-
-  /** Receiving: the next new byte, the next one of this leg, what the owner took, what the peer was told. */
-  #received = 0
-  #legAt = 0
-  #begun = false
-  #consumed = 0
-  #told = 0
-  #granted = LIMITS.replayMin.value
-  #receiving: 'open' | 'ended' | 'delivered' = 'open'
   #ackTimer: Timer | undefined
 
   constructor(options: ResumableOptions) {
     this.#options = options
     this.#share = createReplayShare(options.budget)
+    this.#out = new ResumeOutflow(this.#share)
+    this.#in = new ResumeInflow(
+      this.#share,
+      (bytes) => this.#call(() => this.ondata?.(bytes)),
+      () => this.#peerEnded(),
+    )
   }
 
   /** That of the leg in use. */
@@ -107,7 +83,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
   }
   /** Offset of the byte that this end expects next. */
   get next(): number {
-    return this.#received
+    return this.#in.next
   }
   get broken(): boolean {
     return this.#state === 'broken'
@@ -121,99 +97,72 @@ export class ResumableStream implements TunnelStream, RecordSink {
   }
 
   /** Goes on over this leg; the one before is dropped. The leg must be open. */
-  attach(leg: TunnelStream, attachment: Attachment): void {
-    if (this.#state === 'closed' && this.#sending !== 'acked') return leg.reset()
-    if (attachment.peerNext > this.#high)
-      return this.#violated(protocolError('the peer expects bytes that were never sent'), leg)
-    this.#drop()
-    const first = this.#legs++ === 0
-    this.#leg = leg
-    this.#legRoom = true
+  attach(leg: TunnelStream, { peerNext, proof, early }: Attachment): void {
+    // A stream that ended in order tells its peer so again, which may not have heard it.
+    if (this.#state === 'closed' && !this.#out.acked) return leg.reset()
+    const old = this.#leg
+    this.#leg = undefined
+    old?.reset('ERR_TUNNEL_CLOSED')
     this.#window?.cancel()
-    this.#begun = first
-    this.#legAt = 0
+    const first = this.#legs++ === 0
+    this.#in.begin(first)
+    if (proof) leg.write(proof)
+    const violation = this.#out.begin(leg, peerNext, first)
+    if (violation) return this.#violated(violation, leg)
+    this.#leg = leg
     if (this.#state === 'broken') this.#state = 'attached'
-    const from = Math.max(this.#acked, attachment.peerNext)
-    if (this.#sending === 'sent') this.#sending = 'ending'
-    if (this.#sending !== 'acked') this.#replay.rewind(Math.min(from, this.#replay.end))
-    if (attachment.proof) leg.write(attachment.proof)
-    // Behind our end there is nothing to send again but the end itself.
-    if (!first) leg.write(atRecord(this.#replay.cursor + (this.#sending === 'acked' ? 1 : 0)))
-    this.#listen(leg, attachment.early)
+    this.#listen(leg, early)
     this.#tell()
     this.#pump()
     if (this.#state === 'closed' || this.#state === 'ended') leg.end()
   }
 
   start(): void {
-    if (this.#in.started) return
     this.#in.start()
-    this.#deliverEnd()
   }
 
   write(bytes: Buffer): boolean {
-    if (this.state === 'closed' || this.#sending !== 'open') return false
-    if (bytes.length === 0) return !this.#wantsDrain
+    if (this.state === 'closed' || !this.#out.open) return false
     this.bytesOut += bytes.length
-    this.#replay.push(bytes)
-    this.#pump()
-    if (this.#replay.unsent >= QUEUE_HIGH) this.#wantsDrain = true
-    return !this.#wantsDrain
+    return this.#out.write(bytes, this.#leg)
   }
 
   end(): void {
-    if (this.state === 'closed' || this.#sending !== 'open') return
-    this.#sending = 'ending'
+    if (this.state === 'closed' || !this.#out.open) return
+    this.#out.end()
     this.#pump()
   }
 
   reset(code: ErrorCode = 'ERR_STREAM_RESET', reason?: string): void {
     if (this.state === 'closed') return
-    const said = BROKEN_LEG.has(code) ? 'ERR_STREAM_RESET' : code
     const leg = this.#leg
     this.#close(new AppError(code, reason))
-    leg?.reset(said, reason)
+    // The peer must not take it for a broken leg.
+    leg?.reset(BROKEN_LEG.has(code) ? 'ERR_STREAM_RESET' : code, reason)
   }
 
   consumed(n: number): void {
-    if (this.state === 'closed' || this.#receiving === 'delivered') return
-    this.#consumed += this.#in.consumed(n)
-    const owed = this.#consumed - this.#told
-    if (owed === 0) return
-    const { window } = this.#share
-    if (owed >= Math.min(ACK_BYTES, window / ACK_PART)) {
-      // Only who moves bytes and keeps up gets a larger window: it is memory when the reader stops.
-      if (this.#received - this.#consumed <= window / ACK_PART) this.#share.growWindow()
-      this.#tell()
-    } else
+    if (this.state === 'closed') return
+    const tell = this.#in.consumed(n)
+    if (tell === 'now') this.#tell()
+    else if (tell === 'later')
       this.#ackTimer ??= this.#options.clock.after(LIMITS.resumeAckDelay.value, () => this.#tell())
   }
 
   // ── records of the peer ──
 
   piece(bytes: Buffer): AppError | undefined {
-    if (!this.#begun) return protocolError('DATA before AT on a resumed stream')
-    const from = this.#legAt
-    this.#legAt += bytes.length
-    if (this.#legAt > this.#granted) return protocolError('more than the window of the stream')
-    const known = this.#received - from
-    if (known >= bytes.length) return undefined
-    if (this.#receiving !== 'open') return protocolError('DATA after the end of the stream')
-    const fresh = known > 0 ? bytes.subarray(known) : bytes
-    this.#received += fresh.length
-    this.bytesIn += fresh.length
-    this.#in.push(fresh)
+    const fresh = this.#in.piece(bytes)
+    if (typeof fresh !== 'number') return fresh
+    this.bytesIn += fresh
     return undefined
   }
 
   ack(next: number, window: number): AppError | undefined {
-    if (next > this.#high) return protocolError('an acknowledgement of what was never sent')
-    if (next < this.#acked) return undefined
-    this.#limit = Math.max(this.#limit, Math.min(next + window, Number.MAX_SAFE_INTEGER))
-    this.#acked = next
-    this.#replay.free(Math.min(next, this.#replay.end))
-    if (this.#sending === 'sent' && next > this.#replay.end) {
-      this.#sending = 'acked'
+    const before = this.#out.acked
+    const violation = this.#out.ack(next, window)
+    if (violation) return violation
+    if (this.#out.acked && !before) {
       this.#call(this.onfinish)
       this.#settle()
     }
@@ -222,23 +171,11 @@ export class ResumableStream implements TunnelStream, RecordSink {
   }
 
   fin(): AppError | undefined {
-    if (!this.#begun) return protocolError('FIN before AT on a resumed stream')
-    const known = this.#receiving !== 'open'
-    if (this.#legAt !== this.#received - (known ? 1 : 0))
-      return protocolError('FIN at another place than before')
-    this.#legAt += 1
-    if (known) return undefined
-    this.#received += 1
-    this.#receiving = 'ended'
-    this.#deliverEnd()
-    return undefined
+    return this.#in.fin()
   }
 
   at(offset: number): AppError | undefined {
-    if (this.#begun || offset > this.#received) return protocolError(`AT ${offset} out of place`)
-    this.#begun = true
-    this.#legAt = offset
-    return undefined
+    return this.#in.at(offset)
   }
 
   // ── inside ──
@@ -256,7 +193,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
     }
     leg.ondrain = () => {
       if (!mine()) return
-      this.#legRoom = true
+      this.#out.room()
       this.#pump()
     }
     leg.onend = () => {
@@ -274,17 +211,11 @@ export class ResumableStream implements TunnelStream, RecordSink {
     else leg.start()
   }
 
-  #drop(): void {
-    const old = this.#leg
-    this.#leg = undefined
-    old?.reset('ERR_TUNNEL_CLOSED')
-  }
-
   #lost(err: AppError | undefined): void {
     this.#leg = undefined
     if (this.#state === 'ended') this.#close(undefined)
     if (this.#state === 'closed') {
-      if (this.#sending === 'acked') this.#options.onsettled?.(err === undefined)
+      if (this.#out.acked) this.#options.onsettled?.(err === undefined)
       return
     }
     if (err && !BROKEN_LEG.has(err.code)) return this.#close(err)
@@ -304,48 +235,18 @@ export class ResumableStream implements TunnelStream, RecordSink {
   }
 
   #pump(): void {
-    const leg = this.#leg
-    if (leg && (this.#state === 'attached' || this.#state === 'ended')) this.#send(leg)
-    if (this.#wantsDrain && this.#replay.unsent * 2 < QUEUE_HIGH) {
-      this.#wantsDrain = false
-      this.#call(this.ondrain)
-    }
-  }
-
-  #send(leg: TunnelStream): void {
-    const replay = this.#replay
-    while (this.#legRoom && replay.unsent > 0) {
-      const held = replay.cursor - this.#acked
-      const room = Math.min(this.#limit - replay.cursor, this.#share.allow(held + 1) - held)
-      const piece = replay.take(Math.min(room, RECORD_MAX))
-      if (!piece) return
-      leg.write(dataHeader(piece.length))
-      this.#legRoom = leg.write(piece)
-      if (replay.cursor > this.#high) this.#high = replay.cursor
-    }
-    if (this.#sending !== 'ending' || replay.unsent > 0) return
-    this.#sending = 'sent'
-    this.#high = replay.end + 1
-    leg.write(finRecord())
+    this.#out.pump(this.#leg)
+    if (this.#out.drained()) this.#call(this.ondrain)
   }
 
   /** Acknowledges what the owner took, our peer's end included once everything before it is taken. */
   #tell(): void {
     this.#ackTimer?.cancel()
     this.#ackTimer = undefined
-    if (!this.#leg) return
-    const end = this.#receiving === 'delivered' ? 1 : 0
-    this.#told = this.#consumed
-    this.#granted = Math.max(this.#granted, this.#consumed + this.#share.window)
-    this.#leg.write(ackRecord(this.#consumed + end, this.#granted - this.#consumed - end))
+    this.#leg?.write(this.#in.ack())
   }
 
-  #deliverEnd(): void {
-    if (this.#receiving !== 'ended' || !this.#in.started) return
-    this.#in.release()
-    this.#receiving = 'delivered'
-    // With the end the owner has everything: what it still holds is its own, and nothing more will come to be held back.
-    this.#consumed = this.#received - 1
+  #peerEnded(): void {
     this.#call(this.onend)
     this.#tell()
     this.#settle()
@@ -353,8 +254,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
 
   /** Over when both ends have everything: ours is acknowledged, theirs was taken and they were told. */
   #settle(): void {
-    if (this.#state !== 'attached' || this.#sending !== 'acked') return
-    if (this.#receiving !== 'delivered') return
+    if (this.#state !== 'attached' || !this.#out.acked || !this.#in.delivered) return
     this.#state = 'ended'
     this.#leg?.end()
   }
@@ -364,7 +264,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
     this.#state = 'closed'
     this.#window?.cancel()
     this.#ackTimer?.cancel()
-    this.#replay.clear()
+    this.#out.close()
     this.#in.close()
     this.#share.release()
     if (err) this.#options.onfailed?.()

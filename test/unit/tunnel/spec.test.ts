@@ -24,7 +24,7 @@ test('every frame type has its line', () => {
 test('the numbers a peer may rely on are the limits in force', () => {
   const section = /## 8\.[^#]*/.exec(spec)?.[0] ?? ''
   const stated = [...section.matchAll(/`(\w+)` ([\d,]+)( s)?/g)]
-  expect(stated.length).toBe(11)
+  expect(stated.length).toBe(13)
   for (const [, name, digits, unit] of stated) {
     const value = Number(digits?.replaceAll(',', '')) * (unit ? 1000 : 1)
     expect([name, LIMITS[name as LimitName].value]).toEqual([name, value])
