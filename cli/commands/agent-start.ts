@@ -3,6 +3,7 @@ import path from 'node:path'
 import { createLog } from '../../agent/log.ts'
 import { startAgent } from '../../agent/main.ts'
 import { AppError, reasonOf, type ErrorCode } from '../../core/errors.ts'
+import { stayAwake } from '../../net/stay-awake.ts'
 import type { Cli } from '../cli.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
 
@@ -18,6 +19,7 @@ export async function agentStart(cli: Cli, options: { readonly config: string })
       (e: unknown) => log.error('agent.reload_refused', { reason: reasonOf(e) }),
     )
   process.on('SIGHUP', reload)
+  const rest = stayAwake()
   let code: ErrorCode | undefined
   await new Promise<void>((resolve) => {
     let asked = false
@@ -38,5 +40,6 @@ export async function agentStart(cli: Cli, options: { readonly config: string })
     ended()
   })
   await agent.stop()
+  rest()
   if (code !== undefined) throw new AppError(code, 'every service of this agent was refused')
 }

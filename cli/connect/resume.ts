@@ -16,6 +16,7 @@ import {
 import { ResumableStream } from '../../core/tunnel/resume.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
+import { stayAwake } from '../../net/stay-awake.ts'
 import type { HeldTunnel } from './tunnels.ts'
 
 export interface ResumeDeps {
@@ -90,6 +91,7 @@ export function keepResumable(
   async function move(): Promise<void> {
     if (moving || signal.aborted) return
     moving = true
+    const rest = stayAwake()
     try {
       do {
         try {
@@ -111,6 +113,7 @@ export function keepResumable(
       // The session or the stream has ended.
     } finally {
       moving = false
+      rest()
     }
   }
 

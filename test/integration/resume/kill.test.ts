@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, watch } from 'node:fs'
 import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { createInterface, type Interface } from 'node:readline'
 import { pipeline } from 'node:stream/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missing, peer } from '../../support/peers.ts'
@@ -33,6 +33,7 @@ describe.skipIf(missing('ssh', 'scp', 'psql') || postgresPrograms() === undefine
     let postgres: Postgres
     let config: string
     const children: ChildProcess[] = []
+    const agentLogs: Interface[] = []
     const run = (...args: string[]) => postern(args, { cwd: home.dir, env: home.env })
     const launch = (command: string, args: readonly string[]): ChildProcess => {
       const child = start(command, args, { cwd: home.dir, env: home.env })
@@ -40,11 +41,30 @@ describe.skipIf(missing('ssh', 'scp', 'psql') || postgresPrograms() === undefine
       return child
     }
 
-    /** Control plane and proxy die without a word and come back, with their files, at the same address. */
+    /** Control plane and proxy die without a word and come back, with their files, at the same address; so do the agents. */
     async function killAndRestart(): Promise<void> {
       const listen = new URL(running.origin).host
+      const back = agentLogs.map((log) => lineOf(log, /tunnel\.connected/))
       await running.kill()
       running = await up(home, ['--no-agent', '--listen', listen])
+      await Promise.all(back)
+    }
+
+    async function startAgent(name: string, type: string, more: string[]): Promise<void> {
+      const minted = await run('tokens', 'add', `--type=${type}`, '--json')
+      const token = JSON.parse(minted.stdout) as { secret: string; ca_pins: string[] }
+      await writeFile(join(home.dir, `${name}.token`), token.secret, { mode: 0o600 })
+      const made = await run(
+        ...['agent', 'configure', '--type', type, '--nodename', name, ...more],
+        ...['--proxy-server', new URL(running.origin).host, '--data-dir', join(home.dir, name)],
+        ...['--auth-token', join(home.dir, `${name}.token`)],
+        ...['--ca-pin', token.ca_pins[0] ?? ''],
+      )
+      await writeFile(join(home.dir, `${name}.yaml`), made.stdout)
+      const agent = launch(process.execPath, [BIN, 'agent', 'start', '-c', `${name}.yaml`])
+      const log = createInterface(agent.stderr ?? process.stdin)
+      agentLogs.push(log)
+      await Promise.all([lineOf(log, /tunnel\.connected/), lineOf(log, /announce\.done/)])
     }
 
     beforeAll(async () => {
@@ -53,23 +73,9 @@ describe.skipIf(missing('ssh', 'scp', 'psql') || postgresPrograms() === undefine
         startPostgres(),
         up(home, ['--no-agent', '--listen', '127.0.0.1:0']),
       ])
-      const minted = await run('tokens', 'add', '--type=node,app', '--json')
-      const token = JSON.parse(minted.stdout) as { secret: string; ca_pins: string[] }
-      await writeFile(join(home.dir, 'token'), token.secret, { mode: 0o600 })
-      const made = await run(
-        ...['agent', 'configure', '--type', 'node,app', '--nodename', NODE],
-        ...['--proxy-server', new URL(running.origin).host, '--data-dir', join(home.dir, 'agent')],
-        ...['--auth-token', join(home.dir, 'token'), '--ca-pin', token.ca_pins[0] ?? ''],
-        ...['--app', `pg=tcp://127.0.0.1:${postgres.port}`],
-      )
-      await writeFile(join(home.dir, 'agent.yaml'), made.stdout)
-      const agent = launch(process.execPath, [BIN, 'agent', 'start', '-c', 'agent.yaml'])
-      const log = createInterface(agent.stderr ?? process.stdin)
       await Promise.all([
-        lineOf(log, /tunnel\.connected .*service=ssh/),
-        lineOf(log, /tunnel\.connected .*service=app/),
-        lineOf(log, /announce\.done .*service=ssh/),
-        lineOf(log, /announce\.done .*service=app/),
+        startAgent(NODE, 'node', []),
+        startAgent('db-1', 'app', ['--app', `pg=tcp://127.0.0.1:${postgres.port}`]),
       ])
       config = join(home.dir, 'postern-data', 'ssh_config')
     })
