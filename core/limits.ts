@@ -238,7 +238,7 @@ export const LIMITS = {
     'Encrypted bytes of one SSH connection that wait to be sent; above it its sources are not read.',
   ),
   sshRelayWindow: limit(
-    1 * MiB,
+    2 * MiB,
     'bytes',
     'Bytes on their way between the tunnel and the worker of one SSH connection, each way.',
   ),

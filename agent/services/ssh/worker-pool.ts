@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../../../core/clock.ts'
 import { LIMITS } from '../../../core/limits.ts'
-import type { Entry } from './entry.ts'
+import { workerCode, type Entry } from './entry.ts'
 
 export interface WorkerPool {
   take(): Worker
@@ -17,8 +17,10 @@ export function createWorkerPool(entry: Entry, spares: number, clock: Clock): Wo
   let closed = false
 
   function start(): Worker {
-    const worker = new Worker(entry.file, {
-      execArgv: [...entry.execArgv],
+    const { code, isText } = workerCode(entry)
+    const worker = new Worker(code, {
+      eval: isText,
+      execArgv: [],
       // Nothing of the agent's environment: the worker needs none, and it must not leak through it.
       env: {},
       // Descriptors come from other processes, which Node's book of them knows nothing of.
