@@ -87,7 +87,7 @@ export const KEY_ACCESS = {
       'ONCE#',
       ...POLICY_SOURCES,
     ],
-    /** The version is bumped when a lock ran out: its end changes the policy as its making did. */
+    /** The version is bumped when the signed document grows old. */
     write: [
       'POLICY#version',
       'POLICY#signed',
