@@ -247,6 +247,11 @@ export const LIMITS = {
     'bytes',
     'JavaScript heap of one SSH connection; above it that connection ends.',
   ),
+  sshSpareIdle: limit(
+    10 * minute,
+    'ms',
+    'How long a loaded spare worker is kept after the last SSH connection began.',
+  ),
   sshWorkerSilence: limit(
     30 * second,
     'ms',
