@@ -42,7 +42,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
   /** One dial, and what becomes of its tunnel. */
   async function dial(address: string, over: () => void): Promise<HeldTunnel> {
     const onLeaving = new Set<() => void>()
-    let session: Session | undefined
+    const made: { session?: Session } = {}
     let silent = false
     const leave = (): void => {
       over()
@@ -51,30 +51,31 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       for (const fn of told) fn()
       // New streams go elsewhere from now on, so it empties.
       const timer = clock.every(LIMITS.drainCheck.value, () => {
-        if (session && !session.closed && session.streams > 0) return
+        if (made.session && !made.session.closed && made.session.streams > 0) return
         timer.cancel()
-        session?.close()
+        made.session?.close()
       })
     }
     const suspect = (yes: boolean): void => {
       silent = yes
+      const { session } = made
       if (!yes || !session) return
       leave()
       const grace = Math.max(LIMITS.suspectGrace.value, 8 * session.rtt)
       clock.after(Number.isFinite(grace) ? grace : LIMITS.suspectGrace.value, () => {
-        if (silent) session?.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
+        if (silent) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
       })
     }
-    const tunnel = await deps.dial(address, {
+    const { session } = await deps.dial(address, {
       onOpen: (stream) => stream.refuse('ERR_TUNNEL_PROTOCOL', 'users take no streams'),
       onGoAway: leave,
       onSuspect: suspect,
       onClose() {
         over()
-        if (session) all.delete(session)
+        if (made.session) all.delete(made.session)
       },
     })
-    session = tunnel.session
+    made.session = session
     all.add(session)
     return { session, onLeaving }
   }

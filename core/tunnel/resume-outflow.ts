@@ -1,5 +1,5 @@
 /** The sending half of a resumable stream: what was written is kept until the peer took it, and sent again on the next leg. */
-import { AppError } from '../errors.ts'
+import type { AppError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import { protocolError } from './codec.ts'
 import { QUEUE_HIGH } from './mux-stream.ts'
