@@ -19,7 +19,7 @@ function heard(chunks: readonly Buffer[]): { said: unknown[]; failed: string | u
     piece(bytes) {
       const last = said.at(-1)
       if (last?.[0] === 'data')
-        said[said.length - 1] = ['data', `${last[1]}${bytes.toString('hex')}`]
+        said[said.length - 1] = ['data', `${String(last[1])}${bytes.toString('hex')}`]
       else said.push(['data', bytes.toString('hex')])
       return undefined
     },

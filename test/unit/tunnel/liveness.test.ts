@@ -68,6 +68,26 @@ test('traffic without any answer makes the tunnel suspect after 1 s, an answer c
   expect(peer.closed).toBeUndefined()
 })
 
+test('what is sent after an answer, within the same second, is watched as well', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  peer.clock.advance(5_000)
+  stream.write(Buffer.from('one'))
+  peer.turn()
+  peer.clock.advance(10)
+  reply(peer)
+  peer.clock.advance(10)
+  // The network goes away here; the watch that the first write began was answered already.
+  stream.write(Buffer.from('two'))
+  peer.turn()
+  peer.clock.advance(2_000)
+  expect(peer.suspicions).toEqual([true])
+})
+
 test('answering pings does not start pings of our own: two idle ends do not chatter', () => {
   const peer = rawPeer()
   peer.turn()
