@@ -18,6 +18,9 @@ export async function proxySsh(cli: Cli, args: readonly string[]): Promise<numbe
   if (target === undefined) throw new AppError('ERR_USAGE', 'proxy ssh: name the node, as %h:%p')
   const dir = await profileDir(cli, { profile })
   if (dir === undefined) throw new AppError('ERR_PROFILE_MISSING')
+  // ssh sends it when it leaves, right behind its last bytes: those, and the end after them, are still to be brought to the
+  // agent, which otherwise keeps the session for a client that might come back.
+  process.on('SIGHUP', () => undefined)
   await runStdio({ profileDir: dir, target, httpsProxy: cli.env.httpsProxy })
   return 0
 }

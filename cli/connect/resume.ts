@@ -125,6 +125,12 @@ export function keepResumable(
     unfollow = () => on.onLeaving.delete(leaving)
   }
   over.signal.addEventListener('abort', () => unfollow?.(), { once: true })
+  // Without a word the agent would keep the stream for somebody who does not come back.
+  const leave = (): void => stream.reset('ERR_STREAM_RESET', 'the user has gone')
+  deps.signal.addEventListener('abort', leave, { once: true })
+  over.signal.addEventListener('abort', () => deps.signal.removeEventListener('abort', leave), {
+    once: true,
+  })
 
   follow(first.on)
   stream.attach(first.leg, { peerNext: 0 })

@@ -112,7 +112,10 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
     },
     close() {
       current = undefined
-      for (const session of all) session.close()
+      // After what the streams have to say, which goes out in the next turn.
+      setImmediate(() => {
+        for (const session of all) session.close()
+      })
     },
   }
 }
