@@ -15,7 +15,7 @@ import { enabledServices, type AgentConfig } from './config.ts'
 import { ensurePrivateDir } from './identity/files.ts'
 import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
-import { tokenCollector } from './join/token.ts'
+import { collectorFor } from './join/collectors.ts'
 import { createCommandLabels } from './labels.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
@@ -25,7 +25,6 @@ import { startRunner, type ServiceRunner } from './service-runner.ts'
 import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
 import { isRunnable, type RunnableKind } from './services/registry.ts'
 import { createReplayGuard } from './streams/replay.ts'
-import { readToken } from './token-file.ts'
 
 export interface AgentDeps {
   readonly config: AgentConfig
@@ -35,6 +34,8 @@ export interface AgentDeps {
   readonly httpsProxy: string | undefined
   /** PATH of label commands. */
   readonly path: string | undefined
+  /** Where join methods find what the machine can show. */
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 export interface Agent {
@@ -116,10 +117,14 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     },
   })
 
+  const collector = (kind: RunnableKind) =>
+    collectorFor(config, kind, { env: deps.env, clock, random })
+
   /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
   async function needToken(): Promise<void> {
     for (const kind of wanted(config)) if (await store.load(kind)) return
-    await readToken(config.token)
+    const [first] = wanted(config)
+    if (first) await collector(first).handle()
   }
 
   const serving = createServing({
@@ -149,7 +154,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
       kind,
       nodeName: config.nodeName,
       serviceDir: join(dataDir, kind),
-      collector: () => tokenCollector(config.token),
+      collector: () => collector(kind),
       createService: (parts) => serving.createService(kind, parts),
       announced: () => serving.announced(kind),
       onState: (state) => setState(kind, state),

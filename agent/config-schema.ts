@@ -67,6 +67,22 @@ const main = z.strictObject({
     .strictObject({
       method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
       token_name: z.string().min(1).max(4096),
+      bound_keypair: z
+        .strictObject({
+          registration_secret_value: z.string().min(1).max(256).optional(),
+          registration_secret_path: absolutePath.optional(),
+          static_key_path: absolutePath.optional(),
+        })
+        .refine(
+          (b) =>
+            b.registration_secret_value === undefined || b.registration_secret_path === undefined,
+          'give registration_secret_value or registration_secret_path, never both',
+        )
+        .optional(),
+    })
+    .refine((params) => params.bound_keypair === undefined || params.method === 'bound_keypair', {
+      path: ['bound_keypair'],
+      message: 'belongs to method bound_keypair',
     })
     .optional(),
   ca_pin: z

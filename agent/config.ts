@@ -4,11 +4,10 @@
  */
 import { parseDocument } from 'yaml'
 import { AppError, type FieldIssue } from '../core/errors.ts'
-import type { Labels } from '../core/domain/name.ts'
-import { isResourceName } from '../core/domain/name.ts'
+import { handleName, isResourceName, type Labels } from '../core/domain/name.ts'
 import { SERVICE_KINDS, type ServiceKind } from '../core/domain/service.ts'
 import type { AppProtocol } from '../core/domain/resource.ts'
-import { isTokenSecret } from '../core/domain/token.ts'
+import { isTokenSecret, type JoinMethodName } from '../core/domain/token.ts'
 import { LIMITS } from '../core/limits.ts'
 import { parse } from '../core/parse.ts'
 import { configFile, CONFIG_SUGGESTIONS, type ConfigFile } from './config-schema.ts'
@@ -17,6 +16,15 @@ import { configFile, CONFIG_SUGGESTIONS, type ConfigFile } from './config-schema
 export type TokenSource =
   | { readonly kind: 'value'; readonly secret: string }
   | { readonly kind: 'file'; readonly path: string }
+  /** Of every method but `token`: public. */
+  | { readonly kind: 'name'; readonly name: string }
+
+/** Of method `bound_keypair`. */
+export interface BoundKeypairConfig {
+  readonly registrationSecret: Exclude<TokenSource, { kind: 'name' }> | undefined
+  /** A key made beforehand, in place of one made here. */
+  readonly staticKeyPath: string | undefined
+}
 
 export interface CommandLabel {
   readonly name: string
@@ -58,7 +66,8 @@ export interface AgentConfig {
   /** `https://host:port` of the proxy or the API; either will do. */
   readonly proxyServer: string
   readonly token: TokenSource | undefined
-  readonly joinMethod: 'token'
+  readonly joinMethod: JoinMethodName
+  readonly boundKeypair: BoundKeypairConfig
   readonly caPins: readonly string[]
   readonly log: LogConfig
   /** undefined = not enabled. */
@@ -113,7 +122,8 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     dataDir: main.data_dir ?? DEFAULT_DATA_DIR,
     proxyServer: main.proxy_server,
     token,
-    joinMethod: 'token',
+    joinMethod: main.join_params?.method ?? 'token',
+    boundKeypair: boundKeypairOf(main),
     caPins: main.ca_pin ?? [],
     log: {
       output: main.log?.output ?? 'stderr',
@@ -145,6 +155,23 @@ function nodeNameOf(given: string | undefined, hostname: string, section: string
   )
 }
 
+function boundKeypairOf({
+  join_params: params,
+}: NonNullable<ConfigFile['postern']>): BoundKeypairConfig {
+  const given = params?.bound_keypair
+  const value = given?.registration_secret_value
+  const file = given?.registration_secret_path
+  return {
+    registrationSecret:
+      value !== undefined
+        ? { kind: 'value', secret: value }
+        : file !== undefined
+          ? { kind: 'file', path: file }
+          : undefined,
+    staticKeyPath: given?.static_key_path,
+  }
+}
+
 function tokenOf(
   main: NonNullable<ConfigFile['postern']>,
   section: string,
@@ -155,6 +182,10 @@ function tokenOf(
   const path =
     main.auth_token === undefined ? `${section}.join_params.token_name` : `${section}.auth_token`
   if (text === undefined) return undefined
+  if ((main.join_params?.method ?? 'token') !== 'token') {
+    if (handleName.safeParse(text).success) return { kind: 'name', name: text }
+    throw wrong(path, 'use the name of the token: for this method it is public, not a secret')
+  }
   if (text.startsWith('/')) return { kind: 'file', path: text }
   // The value itself is never repeated: it may be a secret that was mistyped.
   if (!isTokenSecret(text))

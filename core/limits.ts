@@ -78,6 +78,23 @@ export const LIMITS = {
   tokenUsesMax: limit(100_000, 'count', 'Largest max_uses of a token; null is any number.'),
   tokenBytes: limit(32, 'bytes', 'Random bytes of a token secret.'),
   joinEvidence: limit(32 * KiB, 'bytes', 'Evidence of one join, before it is parsed.'),
+  iidTtlDefault: limit(
+    5 * minute,
+    'ms',
+    'Age of an EC2 instance, since it was started, up to which its identity document admits; aws_iid_ttl sets another.',
+  ),
+  stsTimeout: limit(5 * second, 'ms', 'AWS STS must have answered by then, for method iam.'),
+  stsAnswer: limit(64 * KiB, 'bytes', 'Answer of AWS STS; a longer one refuses the join.'),
+  metadataTimeout: limit(
+    2 * second,
+    'ms',
+    'One question of an agent to a metadata service of its machine.',
+  ),
+  metadataAnswer: limit(
+    64 * KiB,
+    'bytes',
+    'Answer of a metadata service; a longer one is not read.',
+  ),
   challengeTtl: limit(60 * second, 'ms', 'A join challenge is good for this long.'),
   agentCertTtl: limit(24 * hour, 'ms', 'Life of an agent certificate; renewed at half of it.'),
   userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),

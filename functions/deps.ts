@@ -8,6 +8,8 @@ import type { Clock } from '../core/clock.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
+import type { Ec2Deps } from '../core/join/ec2.ts'
+import type { StsClient } from '../core/join/iam.ts'
 import type { Sealer } from '../core/seal.ts'
 import type { PasswordHasher } from './login/password.ts'
 import type { RateLimiter } from './middleware/rate-limit.ts'
@@ -57,10 +59,14 @@ export interface ApiDeps extends CallerDeps {
     Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
 }
 
-export interface JoinDeps extends BaseDeps {
+export interface JoinDeps extends BaseDeps, Ec2Deps {
+  readonly sts: StsClient
   readonly hostCa: Authority
   readonly challengeSealer: Sealer
-  readonly stores: Pick<Stores, 'tokens' | 'joins' | 'agents' | 'locks' | 'events'>
+  readonly stores: Pick<
+    Stores,
+    'tokens' | 'joins' | 'boundKeypairs' | 'agents' | 'locks' | 'events'
+  >
 }
 
 export interface LoginDeps extends CallerDeps {

@@ -1,4 +1,5 @@
 /** The collecting half of a join method: what this machine can show. The verifying half is in core/join. */
+import type { Credentials } from '../../core/api/join.ts'
 import type { JoinMethodName } from '../../core/domain/token.ts'
 
 export interface EvidenceCollector {
@@ -7,4 +8,6 @@ export interface EvidenceCollector {
   handle(): Promise<string>
   /** The evidence for this challenge; its schema is the method's in core/join. */
   collect(challenge: string, signal: AbortSignal): Promise<unknown>
+  /** The join was answered and the answer checked; it is not on disk yet. */
+  accepted?(answer: Credentials): Promise<void>
 }

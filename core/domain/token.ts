@@ -6,6 +6,14 @@ import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { plus, type Clock, type Instant } from '../clock.ts'
 import { duration } from '../duration.ts'
+import { badField } from '../errors.ts'
+import { awsAllow, AWS_SUGGESTIONS, type AwsRule } from '../join/aws-rule.ts'
+import {
+  boundKeypairSpec,
+  BOUND_KEYPAIR_SUGGESTIONS,
+  type BoundKeypairRules,
+} from '../join/bound-keypair-rule.ts'
+import { tokenRules } from '../join/token-rules.ts'
 import { LIMITS } from '../limits.ts'
 import type { Random } from '../random.ts'
 import {
@@ -18,8 +26,10 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token'] as const
+export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair'] as const
 export type JoinMethodName = (typeof JOIN_METHODS)[number]
+/** Tokens of the other methods have a public name, and rules in place of a secret. */
+export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
 
 export interface JoinToken {
   readonly name: string
@@ -40,6 +50,9 @@ export interface JoinToken {
   readonly allowedNames: readonly string[] | undefined
   /** Several agents of such tokens may announce the same app, database or cluster name. */
   readonly sharedNames: boolean
+  /** Of methods `iam` and `ec2`. `iidTtl`: how old an instance identity document may be, ms since its instance started. */
+  readonly aws?: { readonly allow: readonly AwsRule[]; readonly iidTtl: number } | undefined
+  readonly boundKeypair?: BoundKeypairRules | undefined
 }
 
 export type TokenState = 'active' | 'expired' | 'used up'
@@ -73,7 +86,11 @@ export const tokenResource = z.strictObject({
   }),
   spec: z.strictObject({
     roles,
-    join_method: joinMethod.default('token'),
+    /** Default `token`; with `allow` rules it is `ec2`, as such files have always meant. */
+    join_method: joinMethod.optional(),
+    allow: awsAllow.optional(),
+    aws_iid_ttl: duration.optional(),
+    bound_keypair: boundKeypairSpec.optional(),
     max_uses: maxUses.optional(),
     suggested_labels: labelSelector.optional(),
     forced_labels: labels.optional(),
@@ -95,9 +112,8 @@ export const tokenShort = z.strictObject({
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
-  allow:
-    'rules belong to delegated join methods, which this version does not have; use join_method: token',
-  aws_iid_ttl: 'the ec2 join method is not supported in this version; use join_method: token',
+  ...AWS_SUGGESTIONS,
+  ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const
 
 /** `pst_join_` and 43 base64url characters: 256 bits. */
@@ -112,7 +128,27 @@ type TokenInput =
   | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }
   | { readonly form: 'short'; readonly value: z.output<typeof tokenShort> }
 
-/** A new token from either form. The lifetime defaults to 30 minutes and uses to one; both are visible limits. */
+/** The method that was meant, and a name: for all methods but `token` the name is what agents say, so it has to be given. */
+function methodOf(input: TokenInput): JoinMethodName {
+  const spec = input.form === 'resource' ? input.value.spec : input.value
+  const rules = input.form === 'resource' && input.value.spec.allow !== undefined
+  const method = spec.join_method ?? (rules ? 'ec2' : 'token')
+  const { name } = input.form === 'resource' ? input.value.metadata : input.value
+  if (hasSecret(method)) return method
+  if (input.form === 'short' && method !== 'bound_keypair')
+    throw badField('join_method', `method ${method} needs rules: use a token file (postern create)`)
+  if (name === undefined)
+    throw badField(
+      input.form === 'short' ? 'name' : 'metadata.name',
+      `needed for join method ${method}: agents name the token by it`,
+    )
+  return method
+}
+
+/**
+ * A new token from either form. With a secret, life defaults to 30 minutes and uses to one. Where nothing secret is in it, to a
+ * year and any number: the evidence is what admits.
+ */
 export function newToken(input: TokenInput, made: { name: string; clock: Clock }): JoinToken {
   const now = made.clock.now()
   const spec = input.form === 'resource' ? input.value.spec : input.value
@@ -126,13 +162,16 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
         ? undefined
         : (Date.parse(input.value.metadata.expires) as Instant)
   const resource = input.form === 'resource' ? input.value.spec : undefined
+  const method = methodOf(input)
+  const life = hasSecret(method) ? LIMITS.tokenTtlDefault.value : LIMITS.tokenTtlMax.value
+  const uses = hasSecret(method) ? 1 : undefined
   return {
     name: meta.name ?? made.name,
-    method: spec.join_method ?? 'token',
+    method,
     roles: spec.roles,
     created: now,
-    expires: asked ?? plus(now, LIMITS.tokenTtlDefault.value),
-    maxUses: spec.max_uses === undefined ? 1 : (spec.max_uses ?? undefined),
+    expires: asked ?? plus(now, life),
+    maxUses: spec.max_uses === undefined ? uses : (spec.max_uses ?? undefined),
     uses: 0,
     labels: meta.labels ?? {},
     description: meta.description,
@@ -140,5 +179,6 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
     forcedLabels: resource?.forced_labels ?? {},
     allowedNames: resource?.allowed_names,
     sharedNames: resource?.shared_names ?? false,
+    ...tokenRules(method, resource ?? {}),
   }
 }

@@ -17,17 +17,18 @@ import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
 import { newId } from '../../core/ids.ts'
-import { admit } from '../../core/join/admit.ts'
+import { admit, unusable } from '../../core/join/admit.ts'
 import { openChallenge, sealChallenge, type Challenge } from '../../core/join/challenge.ts'
 import type { JoinFacts } from '../../core/join/join-method.ts'
 import { checkJoin, decodeKey, thumbprintOfEncoded } from '../../core/join/messages.ts'
-import { joinMethod } from '../../core/join/methods.ts'
+import { joinMethods, type EvidenceVerifier } from '../../core/join/methods.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { parseJson } from '../../core/strict-json.ts'
 import type { JoinDeps } from '../deps.ts'
 import type { JoinOutcome } from '../store/join-store.ts'
 import { issueAgentCredentials } from './agent-certificates.ts'
+import { joinState, lockCopied } from './bound-keypair.ts'
 
 /** What is known of a join so far, for the audit log: filled as it goes. */
 export interface JoinTrace {
@@ -40,6 +41,8 @@ export interface JoinTrace {
   again?: boolean
   newAgent?: boolean
   expires?: Instant
+  /** Who the evidence names. */
+  subject?: string
 }
 
 export interface Joiner {
@@ -101,17 +104,36 @@ const findToken = (deps: JoinDeps, facts: JoinFacts): Promise<JoinToken | undefi
     ? deps.stores.tokens.bySecretHash(facts.token.hash)
     : deps.stores.tokens.byName(facts.token.name)
 
+/** For methods whose tokens have a public name: the token, alive and of this method, before anything is done for the evidence. */
+async function namedToken(
+  deps: JoinDeps,
+  method: EvidenceVerifier,
+  challenge: Challenge,
+  trace: JoinTrace,
+): Promise<JoinToken | undefined> {
+  if (method.tokenBy === 'secret') return undefined
+  const token = await deps.stores.tokens.byName(challenge.token)
+  if (token) trace.token = token.name
+  const refused = unusable(token, challenge.method, deps.clock.now())
+  if (refused !== undefined) throw refuse(refused)
+  return token
+}
+
 /** The token, admitted. */
 async function rule(
   deps: JoinDeps,
+  method: EvidenceVerifier,
   facts: JoinFacts,
   payload: JoinPayload,
   trace: JoinTrace,
 ): Promise<JoinToken> {
   const token = await findToken(deps, facts)
   if (token) trace.token = token.name
-  const { method, service, node_name: nodeName } = payload
-  const refused = admit(token, { method, service, nodeName }, deps.clock.now())
+  const { service, node_name: nodeName } = payload
+  const wish = { method: payload.method, service, nodeName }
+  const refused = admit(token, wish, deps.clock.now())
+  const unmatched = token && refused === undefined ? method.refusal(token, facts) : undefined
+  if (unmatched !== undefined) throw refuse(unmatched)
   if (refused === undefined && token) return token
   if (refused === 'service not allowed' && token)
     throw refuse(
@@ -145,15 +167,24 @@ function refusal(outcome: Refused): AppError {
     case 'revoked':
     case 'locked':
     case 'service enrolled':
+    case 'evidence spent':
       return refuse(outcome.reason)
   }
 }
 
 export function createJoiner(deps: JoinDeps): Joiner {
   const { challengeSealer, clock, random, stores } = deps
+  const joinMethod = joinMethods({
+    sts: deps.sts,
+    iidKeys: deps.iidKeys,
+    boundKeypairs: stores.boundKeypairs,
+    challengeSealer,
+    onCopied: (token, agent, now) => lockCopied(deps, token, agent, now),
+  })
 
   async function commit(
     token: JoinToken,
+    facts: JoinFacts,
     payload: JoinPayload,
     keys: Keys,
     trace: JoinTrace,
@@ -169,6 +200,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       key: thumbprint(keys.service),
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
       names: [{ kind: 'node', name: payload.node_name }],
+      spend: facts.spend,
+      bound: facts.bound,
     })
     if (outcome.kind === 'refused') {
       if (outcome.agentId !== undefined) trace.agent = outcome.agentId
@@ -203,16 +236,27 @@ export function createJoiner(deps: JoinDeps): Joiner {
       trace.token = `${challenge.token.slice(0, 8)}…`
       const broken = checkJoin(request, bytes, { challenge: payload.challenge, ...keys })
       if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
-      const facts = await method.verify(payload.evidence, { challenge, now })
-      const token = await rule(deps, facts, payload, trace)
-      const outcome = await commit(token, payload, keys, trace)
+      const named = await namedToken(deps, method, challenge, trace)
+      const sealed = payload.challenge
+      const context = { challenge, sealed, token: named, now }
+      const facts = await method.verify(payload.evidence, context)
+      if (named) trace.subject = facts.subject
+      const token = await rule(deps, method, facts, payload, trace)
+      const outcome = await commit(token, facts, payload, keys, trace)
       trace.agent = outcome.agent.id
       trace.again = outcome.kind === 'again'
       trace.newAgent = outcome.kind === 'joined' && outcome.newAgent
       trace.expires = outcome.identity.expires
       if (outcome.agent.nodeName !== payload.node_name)
         throw otherName(outcome.agent.nodeName, payload.node_name)
-      return issueAgentCredentials(deps, outcome.agent, outcome.identity, keys.service)
+      const issued = await issueAgentCredentials(
+        deps,
+        outcome.agent,
+        outcome.identity,
+        keys.service,
+      )
+      const state = await joinState(deps, token, facts, payload.service)
+      return { ...issued, ...(state === undefined ? {} : { join_state: state }) }
     },
   }
 }

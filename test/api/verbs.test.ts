@@ -26,6 +26,8 @@ const app = createVerb(
     log: silentLog,
     limiter: createRateLimiter(world.clock),
     hostCa: unused,
+    sts: unused,
+    iidKeys: unused,
     challengeSealer: createSealer(systemRandom.bytes(32)),
     stores: unused,
   },

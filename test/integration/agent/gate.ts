@@ -121,7 +121,7 @@ export async function openGate(): Promise<Gate> {
         roles: ['App'],
         ...body,
       })
-      return tokenCreated.parse(answer).secret
+      return tokenCreated.parse(answer).secret ?? ''
     },
 
     async start(spec) {
