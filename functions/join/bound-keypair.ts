@@ -15,13 +15,23 @@ export async function lockCopied(
   now: Instant,
 ): Promise<void> {
   await deps.stores.boundKeypairs.lock(token)
+  const lock = newId('lock', now, deps.random)
   await deps.stores.locks.create({
-    id: newId('lock', now, deps.random),
+    id: lock,
     target: { kind: 'agent', agent },
     message: 'its keypair was copied: an old join state was shown',
     created: now,
     createdBy: 'postern',
     expires: undefined,
+  })
+  await deps.stores.events.append({
+    type: 'lock.create',
+    outcome: 'ok',
+    actor: 'postern',
+    resource: `agent/${agent}`,
+    session: undefined,
+    reason: 'copied keypair',
+    fields: { lock, token: token.name },
   })
 }
 
