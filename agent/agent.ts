@@ -15,6 +15,7 @@ import { enabledServices, type AgentConfig } from './config.ts'
 import { ensurePrivateDir } from './identity/files.ts'
 import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
+import type { EvidenceCollector } from './join/collector.ts'
 import { collectorFor } from './join/collectors.ts'
 import { createCommandLabels } from './labels.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
@@ -117,8 +118,9 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     },
   })
 
-  const collector = (kind: RunnableKind) =>
-    collectorFor(config, kind, { env: deps.env, clock, random })
+  function collector(kind: RunnableKind): EvidenceCollector {
+    return collectorFor(config, kind, { env: deps.env, clock, random })
+  }
 
   /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
   async function needToken(): Promise<void> {

@@ -71,9 +71,7 @@ export interface AuditLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export async function openGate(
-  options: { readonly aws?: ClusterDeps['aws'] } = {},
-): Promise<Gate> {
+export async function openGate(options: { readonly aws?: ClusterDeps['aws'] } = {}): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
