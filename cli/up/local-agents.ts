@@ -7,7 +7,7 @@ import { hostname } from 'node:os'
 import path from 'node:path'
 import { stringify } from 'yaml'
 import { tokenCreated, tokenDocument } from '../../core/api/documents.ts'
-import { isAppError, type AppError } from '../../core/errors.ts'
+import { invariant, isAppError, type AppError } from '../../core/errors.ts'
 import { isResourceName } from '../../core/domain/name.ts'
 import type { Log } from '../../core/log.ts'
 import { parse } from '../../core/parse.ts'
@@ -79,7 +79,9 @@ async function mintInto(
     ttl,
     max_uses: 1,
   })
-  await writeAtomic(tokenFile, `${parse(tokenCreated, answer, { code: 'ERR_INTERNAL' }).secret}\n`)
+  const { secret } = parse(tokenCreated, answer, { code: 'ERR_INTERNAL' })
+  invariant(secret, 'a token of method token has a secret')
+  await writeAtomic(tokenFile, `${secret}\n`)
 }
 
 export interface LocalAgentDeps {
