@@ -176,7 +176,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
   const { challengeSealer, clock, random, stores } = deps
   const joinMethod = joinMethods({
     sts: deps.sts,
-    iidKeys: deps.iidKeys,
+    iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,
     onCopied: (token, agent, now) => lockCopied(deps, token, agent, now),
