@@ -15,7 +15,8 @@ import { enabledServices, type AgentConfig } from './config.ts'
 import { ensurePrivateDir } from './identity/files.ts'
 import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
-import { tokenCollector } from './join/token.ts'
+import { collectorFor } from './join/collectors.ts'
+import type { Env } from './env.ts'
 import { createCommandLabels } from './labels.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
@@ -25,7 +26,6 @@ import { startRunner, type ServiceRunner } from './service-runner.ts'
 import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
 import { isRunnable, type RunnableKind } from './services/registry.ts'
 import { createReplayGuard } from './streams/replay.ts'
-import { readToken } from './token-file.ts'
 
 export interface AgentDeps {
   readonly config: AgentConfig
@@ -33,8 +33,8 @@ export interface AgentDeps {
   readonly random: Random
   readonly log: Log
   readonly httpsProxy: string | undefined
-  /** PATH of label commands. */
-  readonly path: string | undefined
+  /** For PATH of label commands, and what CI systems and clouds tell about themselves. Never handed to sessions. */
+  readonly env: Env
 }
 
 export interface Agent {
@@ -67,6 +67,10 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     return 0
   }
   const clock: Clock = { ...machineClock, now: () => instant(machineClock.now() + offset()) }
+
+  /** Live: a reload may bring another token. */
+  const collector = () =>
+    collectorFor(config.join, { env: deps.env, clock: machineClock, httpsProxy })
 
   const store = await openIdentityStore(dataDir, random)
   const keeper = createPolicyKeeper({ dataDir, clock, random, log })
@@ -109,7 +113,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   const labels = createCommandLabels({
     clock,
     log,
-    path: deps.path,
+    path: deps.env['PATH'],
     onChange: () => {
       runners.get('ssh')?.changed(false)
       keeper.recheck()
@@ -119,7 +123,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
   async function needToken(): Promise<void> {
     for (const kind of wanted(config)) if (await store.load(kind)) return
-    await readToken(config.token)
+    await collector().handle()
   }
 
   const serving = createServing({
@@ -149,7 +153,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
       kind,
       nodeName: config.nodeName,
       serviceDir: join(dataDir, kind),
-      collector: () => tokenCollector(config.token),
+      collector,
       createService: (parts) => serving.createService(kind, parts),
       announced: () => serving.announced(kind),
       onState: (state) => setState(kind, state),

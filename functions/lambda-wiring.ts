@@ -13,6 +13,7 @@ import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { kmsSecret, kmsSigner } from './signers/kms.ts'
@@ -89,7 +90,9 @@ export async function joinDeps(): Promise<JoinDeps> {
   const cloud = await open(env, kms, noSecret())
   const { base, stores } = cloud
   const hostCa = await authority(cloud, need(env, 'POSTERN_HOST_CA_KEY'), base.cas.host)
-  return { ...base, stores, hostCa, challengeSealer: createSealer(deriveKey(secret, 'challenge')) }
+  const issuerKeys = createIssuerKeys(base)
+  const challengeSealer = createSealer(deriveKey(secret, 'challenge'))
+  return { ...base, stores, hostCa, issuerKeys, challengeSealer }
 }
 
 export async function loginDeps(): Promise<LoginDeps> {

@@ -26,6 +26,7 @@ import {
 } from './bootstrap.ts'
 import type { AppDeps, Authority } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
@@ -46,6 +47,8 @@ export interface LocalControlPlaneOptions {
   readonly publicOrigins: () => readonly string[]
   /** `host:port` of the proxies, as clients dial them. */
   readonly proxies: () => readonly string[]
+  /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
+  readonly issuers?: IssuerAccess
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
@@ -153,6 +156,7 @@ export async function createLocalControlPlane(
     log,
     limiter: createRateLimiter(clock),
     stores,
+    issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
     hostCa: cas.host,
     userCa: cas.user,
     policySigner: cas.policy,

@@ -1,5 +1,5 @@
 /** `postern tokens add`: mints a token, shows its secret once, and says what to run on the machine. */
-import { tokenCreated, type TokenCreated } from '../../core/api/documents.ts'
+import { secretCreated, type SecretCreated } from '../../core/api/documents.ts'
 import { AppError } from '../../core/errors.ts'
 import { withClient } from '../client.ts'
 import type { Cli } from '../cli.ts'
@@ -25,7 +25,7 @@ function usesOf(text: string | undefined): number | null | undefined {
 }
 
 /** One line for the machine. The secret goes into a file: an argument could be read by every user of that machine. */
-const lineFor = (token: TokenCreated, proxy: string): string =>
+const lineFor = (token: SecretCreated, proxy: string): string =>
   [
     `(umask 077; echo ${token.secret} > postern.token;`,
     `postern agent configure --proxy-server ${proxy}`,
@@ -46,7 +46,7 @@ export async function tokensAdd(cli: Cli, options: TokensAddOptions): Promise<vo
     join_method: options.method,
   }
   await withClient(cli, options, async (client) => {
-    const token = await client.send(tokenCreated, 'POST', '/v1/tokens', body)
+    const token = await client.send(secretCreated, 'POST', '/v1/tokens', body)
     if (options.json) return cli.out(JSON.stringify(token, null, 2))
     cli.out(`token    ${token.secret}`)
     cli.out(`name     ${token.name}`)

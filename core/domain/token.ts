@@ -7,6 +7,7 @@ import * as z from 'zod'
 import { plus, type Clock, type Instant } from '../clock.ts'
 import { duration } from '../duration.ts'
 import { LIMITS } from '../limits.ts'
+import { OIDC_BLOCKS, OIDC_METHODS } from '../join/oidc/presets.ts'
 import type { Random } from '../random.ts'
 import {
   handleName,
@@ -18,8 +19,10 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token'] as const
+export const JOIN_METHODS = ['token', ...OIDC_METHODS] as const
 export type JoinMethodName = (typeof JOIN_METHODS)[number]
+/** Tokens of the other methods have a public name, and rules in place of a secret. */
+export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
 
 export interface JoinToken {
   readonly name: string
@@ -38,6 +41,8 @@ export interface JoinToken {
   readonly forcedLabels: Labels
   /** When set, the only resource names that agents of this token may claim. */
   readonly allowedNames: readonly string[] | undefined
+  /** The fields of `spec` that belong to the method, as they were given; undefined for methods that have none. */
+  readonly methodSpec: Readonly<Record<string, unknown>> | undefined
   /** Several agents of such tokens may announce the same app, database or cluster name. */
   readonly sharedNames: boolean
 }
@@ -61,6 +66,12 @@ const roles = z
 const maxUses = z.int().min(1).max(LIMITS.tokenUsesMax.value).nullable()
 const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`)
 
+/** The blocks of join methods in a token's spec. */
+function methodFields(spec: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const given = OIDC_METHODS.filter((name) => spec[name] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, spec[name]]))
+}
+
 /** The resource file (contract, section 2). `metadata.name` is made by the server when absent. */
 export const tokenResource = z.strictObject({
   kind: z.literal('token'),
@@ -71,15 +82,27 @@ export const tokenResource = z.strictObject({
     labels: labels.optional(),
     description: z.string().max(1024).optional(),
   }),
-  spec: z.strictObject({
-    roles,
-    join_method: joinMethod.default('token'),
-    max_uses: maxUses.optional(),
-    suggested_labels: labelSelector.optional(),
-    forced_labels: labels.optional(),
-    allowed_names: z.array(resourceName).min(1).max(500).optional(),
-    shared_names: z.boolean().optional(),
-  }),
+  spec: z
+    .strictObject({
+      roles,
+      join_method: joinMethod.default('token'),
+      max_uses: maxUses.optional(),
+      suggested_labels: labelSelector.optional(),
+      forced_labels: labels.optional(),
+      allowed_names: z.array(resourceName).min(1).max(500).optional(),
+      shared_names: z.boolean().optional(),
+      ...OIDC_BLOCKS,
+    })
+    .superRefine((spec, ctx) => {
+      const given = methodFields(spec)
+      for (const method of OIDC_METHODS) {
+        const wrong = (message: string): void =>
+          ctx.addIssue({ code: 'custom', path: [method], message })
+        if (method === spec.join_method) {
+          if (given[method] === undefined) wrong('this join method needs its rules')
+        } else if (given[method] !== undefined) wrong(`belongs to join_method: ${method}`)
+      }
+    }),
 })
 
 /** The short form: `{"roles":["Node"],"ttl":"30m","max_uses":1}`. */
@@ -88,15 +111,17 @@ export const tokenShort = z.strictObject({
   roles,
   ttl: duration.optional(),
   max_uses: maxUses.optional(),
-  join_method: joinMethod.optional(),
+  join_method: joinMethod
+    .refine(hasSecret, 'this join method needs rules: give a whole resource file')
+    .optional(),
   labels: labels.optional(),
   description: z.string().max(1024).optional(),
 })
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
-  allow:
-    'rules belong to delegated join methods, which this version does not have; use join_method: token',
+  allow: 'rules belong into the block of their join method, as in spec.github.allow',
+  generic_oidc: 'use oidc',
   aws_iid_ttl: 'the ec2 join method is not supported in this version; use join_method: token',
 } as const
 
@@ -112,7 +137,10 @@ type TokenInput =
   | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }
   | { readonly form: 'short'; readonly value: z.output<typeof tokenShort> }
 
-/** A new token from either form. The lifetime defaults to 30 minutes and uses to one; both are visible limits. */
+/**
+ * A new token from either form. With a secret, the lifetime defaults to 30 minutes and uses to one; without, it is configuration
+ * more than a key: the longest life and any number of uses.
+ */
 export function newToken(input: TokenInput, made: { name: string; clock: Clock }): JoinToken {
   const now = made.clock.now()
   const spec = input.form === 'resource' ? input.value.spec : input.value
@@ -125,14 +153,17 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
       : input.value.metadata.expires === undefined
         ? undefined
         : (Date.parse(input.value.metadata.expires) as Instant)
+  const method = spec.join_method ?? 'token'
+  const secret = hasSecret(method)
+  const life = secret ? LIMITS.tokenTtlDefault.value : LIMITS.tokenTtlMax.value
   const resource = input.form === 'resource' ? input.value.spec : undefined
   return {
     name: meta.name ?? made.name,
-    method: spec.join_method ?? 'token',
+    method,
     roles: spec.roles,
     created: now,
-    expires: asked ?? plus(now, LIMITS.tokenTtlDefault.value),
-    maxUses: spec.max_uses === undefined ? 1 : (spec.max_uses ?? undefined),
+    expires: asked ?? plus(now, life),
+    maxUses: spec.max_uses === undefined && secret ? 1 : (spec.max_uses ?? undefined),
     uses: 0,
     labels: meta.labels ?? {},
     description: meta.description,
@@ -140,5 +171,6 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
     forcedLabels: resource?.forced_labels ?? {},
     allowedNames: resource?.allowed_names,
     sharedNames: resource?.shared_names ?? false,
+    methodSpec: resource && !secret ? methodFields(resource) : undefined,
   }
 }

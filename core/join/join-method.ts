@@ -4,13 +4,20 @@
  */
 import type * as z from 'zod'
 import type { Instant } from '../clock.ts'
-import type { JoinMethodName } from '../domain/token.ts'
+import type { JoinMethodName, JoinToken } from '../domain/token.ts'
 import type { Challenge } from './challenge.ts'
 
 export interface JoinContext {
   /** Opened and checked: of this server, not expired, for these keys. */
   readonly challenge: Challenge
   readonly now: Instant
+  /** Name of the cluster: what evidence with an audience is made out to. */
+  readonly cluster: string
+  /**
+   * For methods whose tokens are found by name: the one that the challenge was made for, alive and of this method. undefined when
+   * there is none such, and always for the other methods.
+   */
+  readonly token: JoinToken | undefined
 }
 
 export interface JoinFacts {
@@ -22,6 +29,10 @@ export interface JoinFacts {
   readonly token:
     | { readonly by: 'name'; readonly name: string }
     | { readonly by: 'secret'; readonly hash: string }
+  /** More than `attributes`, for the rules of methods that need it; not logged. */
+  readonly claims?: Readonly<Record<string, unknown>>
+  /** Bearer evidence is good for the first agent that shows it, until then: by what it is known again. */
+  readonly spend?: { readonly id: string; readonly until: Instant }
 }
 
 export interface JoinMethod<E> {
@@ -29,8 +40,12 @@ export interface JoinMethod<E> {
   readonly name: JoinMethodName
   /** `bound`: the challenge is inside the evidence. `bearer`: whoever holds the evidence may use it (protocols.md 1.5). */
   readonly strength: 'bound' | 'bearer'
+  /** `name`: the token's name is public, and its resource is read before the evidence. `secret`: the evidence leads to the token. */
+  readonly tokenBy: 'name' | 'secret'
   /** Parsed before verify() sees it; the size was capped before that. */
   readonly evidence: z.ZodType<E>
   /** Throws ERR_JOIN_REFUSED whose `internal` is the exact reason. */
   verify(evidence: E, context: JoinContext): Promise<JoinFacts>
+  /** Whether the token's rules let these facts in. Absent for methods whose tokens have no rules. Pure. */
+  admits?(token: JoinToken, facts: JoinFacts): boolean
 }

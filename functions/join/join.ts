@@ -17,11 +17,11 @@ import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
 import { newId } from '../../core/ids.ts'
-import { admit } from '../../core/join/admit.ts'
+import { admit, unusable } from '../../core/join/admit.ts'
 import { openChallenge, sealChallenge, type Challenge } from '../../core/join/challenge.ts'
 import type { JoinFacts } from '../../core/join/join-method.ts'
 import { checkJoin, decodeKey, thumbprintOfEncoded } from '../../core/join/messages.ts'
-import { joinMethod } from '../../core/join/methods.ts'
+import { joinMethods, type EvidenceVerifier } from '../../core/join/methods.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { parseJson } from '../../core/strict-json.ts'
@@ -36,6 +36,9 @@ export interface JoinTrace {
   method?: string
   /** The token's name once it is known, before that the beginning of its handle. Never a secret. */
   token?: string
+  /** Who the evidence says it is, and what else it says; once verified. */
+  subject?: string
+  claims?: readonly string[]
   agent?: string
   again?: boolean
   newAgent?: boolean
@@ -96,22 +99,53 @@ function checkChallenge(
   return challenge
 }
 
-const findToken = (deps: JoinDeps, facts: JoinFacts): Promise<JoinToken | undefined> =>
-  facts.token.by === 'secret'
+/** The token that a challenge names, when it is good for the method; whatever is wrong with it, rule() says after the evidence. */
+async function namedToken(
+  deps: JoinDeps,
+  { token: name, method }: Challenge,
+  trace: JoinTrace,
+): Promise<JoinToken | undefined> {
+  const token = await deps.stores.tokens.byName(name)
+  if (token) trace.token = token.name
+  const refused = unusable(token, method, deps.clock.now())
+  if (refused !== undefined) throw refuse(refused)
+  return token
+}
+
+/** Evidence that anybody who holds it may show counts for the first agent alone (protocols.md 1.5). */
+async function spend(deps: JoinDeps, facts: JoinFacts, enrolment: KeyObject): Promise<void> {
+  if (!facts.spend) return
+  const { id, until } = facts.spend
+  const owner = thumbprint(enrolment)
+  if (!(await deps.stores.replay.claim('join', id, owner, until, deps.clock.now())))
+    throw refuse('the evidence was shown by another agent before')
+}
+
+const findToken = async (
+  deps: JoinDeps,
+  facts: JoinFacts,
+  named: JoinToken | undefined,
+): Promise<JoinToken | undefined> =>
+  named ??
+  (facts.token.by === 'secret'
     ? deps.stores.tokens.bySecretHash(facts.token.hash)
-    : deps.stores.tokens.byName(facts.token.name)
+    : deps.stores.tokens.byName(facts.token.name))
 
 /** The token, admitted. */
 async function rule(
   deps: JoinDeps,
+  method: EvidenceVerifier,
   facts: JoinFacts,
   payload: JoinPayload,
   trace: JoinTrace,
+  named: JoinToken | undefined,
 ): Promise<JoinToken> {
-  const token = await findToken(deps, facts)
+  const token = await findToken(deps, facts, named)
   if (token) trace.token = token.name
-  const { method, service, node_name: nodeName } = payload
-  const refused = admit(token, { method, service, nodeName }, deps.clock.now())
+  // The rules come first: what a token allows is told to nobody whom they do not let in.
+  if (token && !method.admits(token, facts)) throw refuse('no rule of the token fits')
+  const { service, node_name: nodeName } = payload
+  const refused = admit(token, { method: payload.method, service, nodeName }, deps.clock.now())
   if (refused === undefined && token) return token
   if (refused === 'service not allowed' && token)
     throw refuse(
@@ -151,6 +185,7 @@ function refusal(outcome: Refused): AppError {
 
 export function createJoiner(deps: JoinDeps): Joiner {
   const { challengeSealer, clock, random, stores } = deps
+  const joinMethod = joinMethods(deps)
 
   async function commit(
     token: JoinToken,
@@ -203,8 +238,14 @@ export function createJoiner(deps: JoinDeps): Joiner {
       trace.token = `${challenge.token.slice(0, 8)}…`
       const broken = checkJoin(request, bytes, { challenge: payload.challenge, ...keys })
       if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
-      const facts = await method.verify(payload.evidence, { challenge, now })
-      const token = await rule(deps, facts, payload, trace)
+      const named = method.tokenBy === 'name' ? await namedToken(deps, challenge, trace) : undefined
+      const context = { challenge, now, cluster: deps.cluster, token: named }
+      const facts = await method.verify(payload.evidence, context)
+      trace.subject = facts.subject
+      const claims = Object.entries(facts.attributes).map(([name, value]) => `${name}=${value}`)
+      if (claims.length > 0) trace.claims = claims
+      const token = await rule(deps, method, facts, payload, trace, named)
+      await spend(deps, facts, keys.enrolment)
       const outcome = await commit(token, payload, keys, trace)
       trace.agent = outcome.agent.id
       trace.again = outcome.kind === 'again'

@@ -4,6 +4,7 @@ import { iso, plus } from '../../core/clock.ts'
 import { badField } from '../../core/errors.ts'
 import { ulid } from '../../core/ids.ts'
 import {
+  hasSecret,
   newToken,
   newTokenSecret,
   tokenResource,
@@ -42,7 +43,8 @@ function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const field = full ? 'metadata.expires' : 'ttl'
   const now = deps.clock.now()
   if (token.expires <= now) throw badField(field, 'lies in the past or is zero')
-  if (token.expires > plus(now, LIMITS.tokenTtlMax.value))
+  // A name without a secret is no key that could be lost: it may be configured for good.
+  if (hasSecret(token.method) && token.expires > plus(now, LIMITS.tokenTtlMax.value))
     throw badField(field, `at most ${LIMITS.tokenTtlMax.value / 86_400_000} days from now`)
   return token
 }
@@ -53,8 +55,9 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
   app.post('/v1/tokens', async (c) => {
     const caller = await requireRight(deps, c, 'token', 'create')
     const wanted = readToken(jsonBody(c), deps)
-    const secret = newTokenSecret(random)
-    const token = await stores.tokens.create(wanted, tokenSecretHash(secret))
+    const secret = hasSecret(wanted.method) ? newTokenSecret(random) : undefined
+    const hash = secret === undefined ? undefined : tokenSecretHash(secret)
+    const token = await stores.tokens.create(wanted, hash)
     await audit(deps, c, {
       type: 'token.create',
       actor: actorOf(caller),
@@ -68,7 +71,7 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
     })
     const created: TokenCreated = {
       name: token.name,
-      secret,
+      ...(secret === undefined ? {} : { secret }),
       expires: iso(token.expires),
       roles: [...token.roles],
       join_method: token.method,

@@ -26,6 +26,7 @@ const app = createVerb(
     log: silentLog,
     limiter: createRateLimiter(world.clock),
     hostCa: unused,
+    issuerKeys: unused,
     challengeSealer: createSealer(systemRandom.bytes(32)),
     stores: unused,
   },

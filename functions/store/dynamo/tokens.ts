@@ -29,12 +29,18 @@ const stored = z.object({
   forcedLabels: stringMap,
   allowedNames: z.array(z.string()).optional(),
   sharedNames: z.boolean(),
+  /** As JSON: names in it are other people's, and an attribute could not have all of them. */
+  methodSpec: z
+    .string()
+    .transform((text) => JSON.parse(text) as Record<string, unknown>)
+    .optional(),
 })
 const tokens = codec('token', stored, (b): JoinToken => ({
   ...b,
   maxUses: b.maxUses,
   description: b.description,
   allowedNames: b.allowedNames,
+  methodSpec: b.methodSpec,
 }))
 export const tokenFromItem = (item: Plain): JoinToken => tokens.fromItem(item)
 
@@ -52,7 +58,13 @@ export function createTokenStore(deps: ListDeps & { readonly clock: Clock }): To
       const ttl = tokenTtl(token)
       const item = tokens.item(
         { ...keys.token(token.name), ...indexed('token', token.name), ttl },
-        { ...token, created: seconds(token.created), expires: seconds(token.expires), secretHash },
+        {
+          ...token,
+          created: seconds(token.created),
+          expires: seconds(token.expires),
+          methodSpec: token.methodSpec && JSON.stringify(token.methodSpec),
+          secretHash,
+        },
       )
       const absentOrExpired: Expression = {
         text: 'attribute_not_exists(pk) OR #expires <= :now',

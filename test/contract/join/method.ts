@@ -6,7 +6,8 @@ import { describe, expect, test } from 'vitest'
 import { AppError } from '../../../core/errors.ts'
 import type { Challenge } from '../../../core/join/challenge.ts'
 import type { JoinContext } from '../../../core/join/join-method.ts'
-import { joinMethod } from '../../../core/join/methods.ts'
+import { joinMethods, type MethodDeps } from '../../../core/join/methods.ts'
+import type { JoinToken } from '../../../core/domain/token.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { fromSeconds, instant } from '../../../core/clock.ts'
 import { generateKey, thumbprint } from '../../../core/certs/signer.ts'
@@ -18,14 +19,18 @@ export interface MethodCase {
     readonly token: string
     readonly evidence: object
     readonly broken: Readonly<Record<string, unknown>>
+    /** For methods whose token is found by name. */
+    readonly joinToken?: JoinToken
+    readonly deps?: Partial<MethodDeps>
   }
 }
 
-const now = instant(1_800_000_000_000)
+export const now = instant(1_800_000_000_000)
+export const CLUSTER = 'test.internal'
 
 export function joinMethodContract({ name, setup }: MethodCase): void {
   describe(`join method ${name}`, () => {
-    const { token, evidence, broken } = setup()
+    const { token, evidence, broken, joinToken, deps } = setup()
     const challenge: Challenge = {
       method: name as Challenge['method'],
       token,
@@ -34,8 +39,8 @@ export function joinMethodContract({ name, setup }: MethodCase): void {
       serviceKey: thumbprint(generateKey().publicKey),
       expires: fromSeconds(1_800_000_060),
     }
-    const context: JoinContext = { challenge, now }
-    const method = joinMethod(name)
+    const context: JoinContext = { challenge, now, cluster: CLUSTER, token: joinToken }
+    const method = joinMethods({ issuerKeys: { of: async () => [] }, ...deps })(name)
     const refusal = async (given: unknown): Promise<AppError> => {
       const error: unknown = await method.verify(given, context).then(
         () => undefined,

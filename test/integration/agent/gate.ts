@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tokenCreated } from '../../../core/api/documents.ts'
+import { secretCreated } from '../../../core/api/documents.ts'
 import { userCertificates } from '../../../core/api/login.ts'
 import { fromSeconds, sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { generateKey, spki } from '../../../core/certs/signer.ts'
@@ -121,7 +121,7 @@ export async function openGate(): Promise<Gate> {
         roles: ['App'],
         ...body,
       })
-      return tokenCreated.parse(answer).secret
+      return secretCreated.parse(answer).secret
     },
 
     async start(spec) {

@@ -92,7 +92,10 @@ ssh_service: { enabled: yes }
   test('no token is needed in the file: identities may be there already', () => {
     const { version, ssh_service } = base
     const postern = { proxy_server: 'access.example.com' }
-    expect(read({ version, postern, ssh_service }).token).toBeUndefined()
+    expect(read({ version, postern, ssh_service }).join).toEqual({
+      method: 'token',
+      token: undefined,
+    })
   })
 })
 
