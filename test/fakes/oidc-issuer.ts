@@ -5,8 +5,8 @@
 import { createServer } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { once } from 'node:events'
-import { jwksOf, signIdToken, signingKey, type SigningAlgorithm } from '../support/id-tokens.ts'
+import { EventEmitter, once } from 'node:events'
+import { jwkOf, jwksOf, signIdToken, signingKey, type SigningAlgorithm } from '../support/id-tokens.ts'
 import { serverTls } from '../support/tls.ts'
 
 export type Behaviour =
@@ -31,6 +31,8 @@ export interface OidcIssuer {
   readonly ca: string
   /** Paths asked for so far. */
   readonly asked: readonly string[]
+  /** Resolves when this path was asked for. */
+  seen(path: string): Promise<void>
   behave(behaviour: Behaviour): void
   /** A new key signs from now on; the old one is not published any more. */
   rotate(): void
@@ -57,6 +59,7 @@ export async function openIssuer(
   let behaviour: Behaviour = 'well'
   let serial = 0
   const asked: string[] = []
+  const asking = new EventEmitter()
 
   const issue: OidcIssuer['issue'] = (claims) =>
     signIdToken(key, {
@@ -69,9 +72,10 @@ export async function openIssuer(
     })
 
   function keySet(): string {
+    const jwk = jwkOf(key)
     switch (behaviour) {
       case 'twenty thousand keys':
-        return jwksOf(...Array.from({ length: 20_000 }, () => key))
+        return JSON.stringify({ keys: Array.from({ length: 20_000 }, () => jwk) })
       case 'html':
         return '<!doctype html><title>sign in</title>'
       case 'private key':
@@ -102,6 +106,7 @@ export async function openIssuer(
   const server = createServer(tls.options, (req, res) => {
     const [where = ''] = (req.url ?? '').split('?')
     asked.push(where)
+    asking.emit(where)
     res.setHeader('content-type', 'application/json')
     if (behaviour === 'status 500') return void res.writeHead(500).end()
     switch (where) {
@@ -127,6 +132,9 @@ export async function openIssuer(
     url,
     ca: tls.ca,
     asked,
+    async seen(where) {
+      if (!asked.includes(where)) await once(asking, where)
+    },
     behave: (next) => void (behaviour = next),
     rotate: () => void (key = signingKey(alg)),
     jwks: () => jwksOf(key),
