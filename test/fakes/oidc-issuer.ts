@@ -6,7 +6,13 @@ import { createServer } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { EventEmitter, once } from 'node:events'
-import { jwkOf, jwksOf, signIdToken, signingKey, type SigningAlgorithm } from '../support/id-tokens.ts'
+import {
+  jwkOf,
+  jwksOf,
+  signIdToken,
+  signingKey,
+  type SigningAlgorithm,
+} from '../support/id-tokens.ts'
 import { serverTls } from '../support/tls.ts'
 
 export type Behaviour =
@@ -79,7 +85,9 @@ export async function openIssuer(
       case 'html':
         return '<!doctype html><title>sign in</title>'
       case 'private key':
-        return JSON.stringify({ keys: [{ ...key.privateKey.export({ format: 'jwk' }), kid: key.kid }] })
+        return JSON.stringify({
+          keys: [{ ...key.privateKey.export({ format: 'jwk' }), kid: key.kid }],
+        })
       case 'duplicate keys member':
         return `{"keys":[],${jwksOf(key).slice(1)}`
       default:

@@ -11,7 +11,11 @@ import { newId } from '../../../core/ids.ts'
 import { encodeKey } from '../../../core/join/messages.ts'
 import { silentLog } from '../../../core/log.ts'
 import { systemRandom } from '../../../core/random.ts'
-import { createLocalControlPlane, type LocalControlPlane } from '../../../functions/wiring.ts'
+import {
+  createLocalControlPlane,
+  type LocalControlPlane,
+  type LocalControlPlaneOptions,
+} from '../../../functions/wiring.ts'
 import { openLocalStores } from '../../../functions/local-store.ts'
 import { handClock, type HandClock } from '../../support/clock.ts'
 
@@ -85,7 +89,9 @@ export interface World {
   close(): Promise<void>
 }
 
-export async function openWorld(): Promise<World> {
+export async function openWorld(
+  options: Pick<LocalControlPlaneOptions, 'issuers'> = {},
+): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = handClock()
   const random = systemRandom
@@ -103,6 +109,7 @@ export async function openWorld(): Promise<World> {
     publicOrigins: () => [ORIGIN],
     proxies: () => ['gate.test:443'],
     clock,
+    ...options,
   })
   const { operatorKey } = await plane.bootstrap({
     user: 'root-owner',

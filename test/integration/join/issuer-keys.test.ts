@@ -84,7 +84,11 @@ describe('keys of an issuer', () => {
 describe('an issuer is not believed', () => {
   test.each<[string, Behaviour, RegExp]>([
     ['whose key set is a redirect', 'redirect', /status 302; redirects are not followed/],
-    ['whose discovery document names another issuer', 'impostor', /names https:\/\/issuer\.example/],
+    [
+      'whose discovery document names another issuer',
+      'impostor',
+      /names https:\/\/issuer\.example/,
+    ],
     ['whose keys lie on plain HTTP', 'plain', /only plain https/],
     ['with twenty thousand keys', 'twenty thousand keys', /too large/],
     ['that answers a page', 'html', /not JSON/],
