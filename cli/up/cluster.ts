@@ -1,6 +1,10 @@
 /** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
 import type { Log } from '../../core/log.ts'
-import { createLocalControlPlane, type LocalControlPlane } from '../../functions/wiring.ts'
+import {
+  createLocalControlPlane,
+  type LocalControlPlane,
+  type LocalControlPlaneOptions,
+} from '../../functions/wiring.ts'
 import type { Cli } from '../cli.ts'
 import { address, type ListenAddress } from '../listen.ts'
 import { openListener } from './listener.ts'
@@ -26,6 +30,8 @@ export interface ClusterDeps {
   readonly listen: ListenAddress
   readonly log: Log
   readonly stopping: Closer
+  /** Default: as the control plane has it. */
+  readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
 
 export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
@@ -45,6 +51,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     clock,
     random,
     log,
+    ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())
   const tls = await serverTls(plane, clock, names)

@@ -113,4 +113,19 @@ describe('things spent once', () => {
     f.advance(minute + 1000)
     expect(await spend()).toBe(true)
   })
+
+  test('claimed by one owner of 50 at once, who may ask again; after expiry by another', async () => {
+    const until = plus(f.now(), minute)
+    const claim = (owner: string) => f.stores.replay.claim('join', 'e', owner, until, f.now())
+    const owners = Array.from({ length: 50 }, (_, i) => `owner-${i}`)
+    const all = await Promise.all(owners.map(claim))
+    expect(all.filter(Boolean)).toHaveLength(1)
+    const first = owners[all.indexOf(true)] ?? ''
+    expect(await claim(first)).toBe(true)
+    expect(await claim('somebody')).toBe(false)
+    f.advance(minute + 1000)
+    const later = plus(f.now(), minute)
+    expect(await f.stores.replay.claim('join', 'e', 'somebody', later, f.now())).toBe(true)
+    expect(await f.stores.replay.claim('join', 'e', first, later, f.now())).toBe(false)
+  })
 })

@@ -12,7 +12,7 @@ import { generateKey, spki } from '../../../core/certs/signer.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { parseAgentConfig } from '../../../agent/config.ts'
 import { startAgent, type RunningAgent } from '../../../agent/main.ts'
-import { startCluster, type Cluster } from '../../../cli/up/cluster.ts'
+import { startCluster, type Cluster, type ClusterDeps } from '../../../cli/up/cluster.ts'
 import { closer } from '../../../cli/up/stopping.ts'
 import { listenApp, type AppListener } from '../../../cli/connect/app.ts'
 import { openProxySession, type ProxySession } from '../../../cli/connect/session.ts'
@@ -31,6 +31,8 @@ export interface GateAgent {
 
 export interface AgentSpec {
   readonly token?: string | undefined
+  /** Instead of `token`: lines of YAML under join_params. */
+  readonly joinParams?: string | undefined
   readonly nodename?: string
   readonly dataDir?: string
   readonly pins?: boolean
@@ -38,6 +40,7 @@ export interface AgentSpec {
   readonly services?: string
   readonly clock?: Clock
   readonly log?: RecordingLog
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export interface Gate {
@@ -67,7 +70,7 @@ export interface AuditLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export async function openGate(): Promise<Gate> {
+export async function openGate(options: Pick<ClusterDeps, 'issuers'> = {}): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
@@ -78,6 +81,7 @@ export async function openGate(): Promise<Gate> {
     listen: { host: '127.0.0.1', port: 0 },
     log,
     stopping,
+    ...options,
   })
   const { plane } = cluster
   const trust = { system: false, ca: plane.caBundle.host.x509 }
@@ -95,6 +99,7 @@ export async function openGate(): Promise<Gate> {
       `  data_dir: ${spec.dataDir ?? join(dir, 'agent')}`,
       `  proxy_server: ${cluster.address}`,
       ...(spec.token === undefined ? [] : [`  auth_token: ${spec.token}`]),
+      ...(spec.joinParams === undefined ? [] : [`  join_params: ${spec.joinParams}`]),
       ...(spec.pins === false ? [] : [`  ca_pin: ${plane.caPins.join()}`]),
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
@@ -130,7 +135,7 @@ export async function openGate(): Promise<Gate> {
       const agent = await startAgent({
         config: parseAgentConfig(text, { hostname: 'test-host' }),
         log: own,
-        env: { PATH: process.env['PATH'] },
+        env: { PATH: process.env['PATH'], ...spec.env },
         ...(spec.clock ? { clock: spec.clock } : {}),
       })
       agents.push(agent)
