@@ -6,7 +6,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
-import { rss, startUp, stop } from './support/processes.ts'
+import { rss, startAgent, startUp, stop } from './support/processes.ts'
 import { save } from './support/rounds.ts'
 
 const dir = mkdtempSync(join(os.tmpdir(), 'postern-bench-'))
@@ -32,13 +32,7 @@ function family(pid: number): number[] {
 const total = (pid: number): number => family(pid).reduce((sum, p) => sum + rss(p), 0)
 
 const up = await startUp(dir)
-const agent = spawn(
-  process.execPath,
-  ['bin/postern.mjs', 'agent', 'start', '-c', join(up.dataDir, 'agent2.yaml')],
-  {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  },
-)
+const agent = (await startAgent(up)).child
 const rows: object[] = []
 const note = (figure: string, value: number, target: string): void => {
   rows.push({ figure, unit: 'MiB', value: Math.round(value * 10) / 10, target })

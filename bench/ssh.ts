@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
-import { startSshd, startUp, stop, timed } from './support/processes.ts'
+import { startAgent, startSshd, startUp, stop, timed } from './support/processes.ts'
 import { compare, save } from './support/rounds.ts'
 
 const MIB = Number(process.env['BENCH_MIB'] ?? 512)
@@ -17,6 +17,8 @@ writeFileSync(big, Buffer.alloc(MIB << 20, 'postern '))
 spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(dir, 'key')])
 
 const up = await startUp(dir)
+// The node is served by an agent process of its own, as it is in real life.
+const agent = await startAgent(up)
 const jump = await startSshd(dir, 'jump', join(dir, 'key.pub'))
 const target = await startSshd(dir, 'target', join(dir, 'key.pub'))
 const config = join(dir, 'jump_config')
@@ -25,7 +27,7 @@ writeFileSync(
   `Host *\n  User ${user}\n  IdentityFile ${join(dir, 'key')}\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n` +
     `Host jump\n  HostName 127.0.0.1\n  Port ${jump.port}\nHost target\n  HostName 127.0.0.1\n  Port ${target.port}\n  ProxyJump jump\n`,
 )
-const ours = (command: string) => timed('ssh', ['-F', up.sshConfig, up.node, command])
+const ours = (command: string) => timed('ssh', ['-F', up.sshConfig, agent.node, command])
 const theirs = (command: string) => timed('ssh', ['-F', config, 'target', command])
 const rate = (run: (command: string) => Promise<number>) => async () =>
   MIB / (await run(`cat ${big}`))
@@ -49,6 +51,6 @@ try {
   ]
   save('ssh', rows)
 } finally {
-  await Promise.all([up.child, jump.child, target.child].map(stop))
+  await Promise.all([agent.child, up.child, jump.child, target.child].map(stop))
   rmSync(dir, { recursive: true, force: true })
 }

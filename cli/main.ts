@@ -2,8 +2,12 @@
  * Entry of the `postern` command. `proxy ssh` is started by every single ssh connection, so it takes a short way that loads
  * neither the option parser nor any other command.
  */
+import { setDefaultHighWaterMark } from 'node:stream'
 import { processCli } from './cli.ts'
 import { report } from './ui/report.ts'
+
+// Node's default of 16 KiB makes a bulk transfer stop and go; a tunnel's own windows bound what a slow reader may hold.
+setDefaultHighWaterMark(false, 256 * 1024)
 
 async function run(args: readonly string[]): Promise<number> {
   const cli = processCli()

@@ -38,6 +38,8 @@ function settings({ profileDir, self }: SshConfigInput): string[] {
     'GlobalKnownHostsFile none',
     'StrictHostKeyChecking yes',
     'UpdateHostKeys no',
+    // OpenSSH asks for chacha20 first; on a processor with AES instructions GCM moves a third more.
+    'Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com',
   ]
 }
 const indented = (lines: readonly string[]): string => lines.map((l) => `    ${l}\n`).join('')

@@ -276,7 +276,7 @@ export const LIMITS = {
     'Encrypted bytes of one SSH connection that wait to be sent; above it its sources are not read.',
   ),
   sshRelayWindow: limit(
-    1 * MiB,
+    2 * MiB,
     'bytes',
     'Bytes on their way between the tunnel and the worker of one SSH connection, each way.',
   ),
@@ -284,6 +284,11 @@ export const LIMITS = {
     256 * MiB,
     'bytes',
     'JavaScript heap of one SSH connection; above it that connection ends.',
+  ),
+  sshSpareIdle: limit(
+    10 * minute,
+    'ms',
+    'How long a loaded spare worker is kept after the last SSH connection began.',
   ),
   sshWorkerSilence: limit(
     30 * second,

@@ -33,8 +33,6 @@ export const resourceQuery = pageQuery.extend({
   search: z.string().min(1).max(128).optional(),
 })
 
-export const tokenQuery = resourceQuery
-
 const point = z
   .string()
   .refine(

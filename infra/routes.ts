@@ -9,6 +9,6 @@ export const VERBS = ['api', 'join', 'login', 'policy'] as const satisfies reado
 export const ROUTES: Readonly<Record<FunctionVerb, readonly string[]>> = {
   join: ['POST /v1/join', 'POST /v1/join/challenge', 'POST /v1/renew'],
   login: ['POST /v1/login/{proxy+}', 'POST /v1/certs'],
-  policy: ['GET /v1/policy', 'POST /v1/routes'],
+  policy: ['GET /v1/policy', 'GET /v1/policy/freshness', 'POST /v1/routes'],
   api: ['$default'],
 }

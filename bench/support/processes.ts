@@ -64,6 +64,19 @@ export async function startUp(dir: string): Promise<Up> {
   return { child, node, sshConfig: join(dataDir, 'ssh_config'), dataDir, port }
 }
 
+/** The second agent that `up` prepares, as a process of its own. */
+export async function startAgent(up: Up): Promise<{ child: ChildProcess; node: string }> {
+  const file = join(up.dataDir, 'agent2.yaml')
+  const node = /nodename: (\S+)/.exec(readFileSync(file, 'utf8'))?.[1] ?? `${up.node}-2`
+  const child = spawn(process.execPath, ['bin/postern.mjs', 'agent', 'start', '-c', file], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let log = ''
+  child.stderr.on('data', (b: Buffer) => (log += b.toString()))
+  await until(() => log.includes('tunnel.connected'), child, 'the agent')
+  return { child, node }
+}
+
 export interface Sshd {
   readonly child: ChildProcess
   readonly port: number

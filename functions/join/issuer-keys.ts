@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { plus, type Clock, type Instant } from '../../core/clock.ts'
-import { AppError, reasonOf, toAppError } from '../../core/errors.ts'
+import { reasonOf, toAppError, type AppError } from '../../core/errors.ts'
 import {
   parseJwks,
   type Issuer,

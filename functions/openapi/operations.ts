@@ -22,7 +22,7 @@ import { roleResource } from '../../core/domain/role.ts'
 import { tokenResource, tokenShort } from '../../core/domain/token.ts'
 import { userResource } from '../../core/domain/user.ts'
 import type { ErrorCode } from '../../core/errors.ts'
-import { eventQuery, pageQuery, resourceQuery, tokenQuery } from '../queries.ts'
+import { eventQuery, pageQuery, resourceQuery } from '../queries.ts'
 import { lockShort } from '../routes/locks.ts'
 
 export type Who = 'anyone' | 'operator' | 'user' | 'agent' | 'agent or proxy' | 'any caller'
@@ -112,7 +112,7 @@ export const OPERATIONS: readonly Operation[] = [
     errors: ['ERR_CONFLICT'],
   }),
   get('/v1/tokens', 'operator', 'List join tokens.', {
-    query: tokenQuery,
+    query: resourceQuery,
     output: documents.pageOf(documents.tokenDocument),
   }),
   get('/v1/tokens/{name}', 'operator', 'Read one join token.', {

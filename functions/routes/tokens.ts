@@ -20,7 +20,7 @@ import type { ApiDeps } from '../deps.ts'
 import { tokenDocumentOf } from '../documents.ts'
 import { jsonBody, notFound, query, type VerbApp } from '../http.ts'
 import { actorOf, requireRight, requireRightOn } from '../middleware/caller.ts'
-import { tokenQuery } from '../queries.ts'
+import { resourceQuery } from '../queries.ts'
 import { matchesSearch } from './search.ts'
 
 /** Whether a body is a whole resource file or the short form: only the first names its kind. */
@@ -83,7 +83,7 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
 
   app.get('/v1/tokens', async (c) => {
     await requireRight(deps, c, 'token', 'list')
-    const { limit, cursor, labels, search } = query(c, tokenQuery)
+    const { limit, cursor, labels, search } = query(c, resourceQuery)
     const now = clock.now()
     const page = await stores.tokens.list({ limit, cursor }, now)
     const items = page.items

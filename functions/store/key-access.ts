@@ -67,7 +67,7 @@ export const KEY_ACCESS = {
   },
   /** Sign-in: the only one that reads password hashes. */
   login: {
-    read: ['CLUSTER', 'USER#', 'ROLE#', 'PASSWORD#', 'LOCKED#', 'ONCE#'],
+    read: ['CLUSTER', 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
     write: ['ONCE#', ...EVENTS],
   },
   /** Signs the policy, its freshness, and routes. */
@@ -83,9 +83,19 @@ export const KEY_ACCESS = {
       'TUNNEL#',
       'LEASE',
       'LOCKED#',
+      'APIKEY#',
+      'ONCE#',
       ...POLICY_SOURCES,
     ],
-    write: ['POLICY#signed', 'POLICY#freshness', 'POLICYDOC#', ...EVENTS],
+    /** The version is bumped when the signed document grows old. */
+    write: [
+      'POLICY#version',
+      'POLICY#signed',
+      'POLICY#freshness',
+      'POLICYDOC#',
+      'ONCE#',
+      ...EVENTS,
+    ],
   },
   /** Its lease, the tunnels it holds, the policy version. */
   proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version'], write: ['LEASE', 'TUNNEL#'] },

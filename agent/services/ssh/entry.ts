@@ -1,5 +1,5 @@
 /** Where the two programs of this service lie: bundled beside this module, or as sources beside it. */
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 export interface Entry {
   readonly file: string
@@ -19,4 +19,13 @@ export function entryOf(name: 'ssh-worker' | 'ssh-session-helper'): Entry {
 export function sourceEntry(file: string): Entry {
   const execArgv = file.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : []
   return { file, execArgv }
+}
+
+/** What a thread runs to run this entry. `--import` does not reach threads, so sources register their loader themselves. */
+export function workerCode(entry: Entry): { readonly code: string; readonly isText: boolean } {
+  if (!entry.file.endsWith('.ts')) return { code: entry.file, isText: false }
+  const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'))
+  const source = JSON.stringify(pathToFileURL(entry.file).href)
+  const code = `import(${loader}).then((tsx) => { tsx.register(); return import(${source}) })`
+  return { code, isText: true }
 }

@@ -15,7 +15,7 @@ type PortMessage =
 
 const WINDOW = LIMITS.sshRelayWindow.value
 /** Acknowledged in steps, so that a fast stream does not cost a message for each message. */
-const ACK_STEP = WINDOW / 8
+const ACK_STEP = WINDOW / 16
 /** Small writes are joined up to this size: one message costs as much as copying some 20 KB. */
 const JOIN = 128 * 1024
 

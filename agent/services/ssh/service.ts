@@ -24,7 +24,7 @@ export interface SshServiceOptions {
   /** PATH of sessions of ordinary users, and of root. Default the usual directories. */
   readonly path?: string
   readonly rootPath?: string
-  /** Idle workers kept ready, so that a login does not wait for one. Default 1. */
+  /** Idle workers kept ready while the service is in use, so that a login does not wait for one. Default 1. */
   readonly spareWorkers?: number
   /** Paths of the two entry files. Default: beside this module, bundled or as sources. */
   readonly entries?: { readonly worker: string; readonly helper: string }

@@ -1,8 +1,11 @@
-/** Workers for connections: one each, and a few idle ones that are loaded and warm when a connection comes. */
+/**
+ * Workers for connections: one each, and while the service is in use a few idle ones, loaded and warm for the next. An agent
+ * that nobody uses has none, because each takes some 20 MB.
+ */
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../../../core/clock.ts'
 import { LIMITS } from '../../../core/limits.ts'
-import type { Entry } from './entry.ts'
+import { workerCode, type Entry } from './entry.ts'
 
 export interface WorkerPool {
   take(): Worker
@@ -17,8 +20,10 @@ export function createWorkerPool(entry: Entry, spares: number, clock: Clock): Wo
   let closed = false
 
   function start(): Worker {
-    const worker = new Worker(entry.file, {
-      execArgv: [...entry.execArgv],
+    const { code, isText } = workerCode(entry)
+    const worker = new Worker(code, {
+      eval: isText,
+      execArgv: [],
       // Nothing of the agent's environment: the worker needs none, and it must not leak through it.
       env: {},
       // Descriptors come from other processes, which Node's book of them knows nothing of.
@@ -40,15 +45,20 @@ export function createWorkerPool(entry: Entry, spares: number, clock: Clock): Wo
       worker.on('error', forget)
     }
   }
-  refill()
+  let rest = { cancel: (): void => undefined }
   return {
     take() {
       const worker = idle.shift() ?? start()
       clock.after(REFILL_MS, refill)
+      rest.cancel()
+      rest = clock.after(LIMITS.sshSpareIdle.value, () => {
+        for (const spare of idle) void spare.terminate()
+      })
       return worker
     },
     async close() {
       closed = true
+      rest.cancel()
       await Promise.all(idle.map((worker) => worker.terminate()))
     },
   }

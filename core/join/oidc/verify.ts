@@ -57,7 +57,7 @@ async function readHeader(token: string, trust: Trust): Promise<Claims> {
   if (claim(header, 'zip') !== undefined) throw refuse('id token: header has zip')
   const typ = claim(header, 'typ')
   // RFC 7519 section 5.1: a media type, so case does not count.
-  if (typ !== undefined && String(typ).toLowerCase() !== 'jwt')
+  if (typ !== undefined && !(typeof typ === 'string' && typ.toLowerCase() === 'jwt'))
     throw refuse(`id token: typ is ${shown(typ)}`)
   const alg = claim(header, 'alg')
   if (!trust.algorithms.some((allowed) => allowed === alg))

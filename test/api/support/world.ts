@@ -9,14 +9,15 @@ import { userCertificates, type UserCertificates } from '../../../core/api/login
 import { plus } from '../../../core/clock.ts'
 import { newId } from '../../../core/ids.ts'
 import { encodeKey } from '../../../core/join/messages.ts'
-import { silentLog } from '../../../core/log.ts'
 import { systemRandom } from '../../../core/random.ts'
 import {
   createLocalControlPlane,
   type LocalControlPlane,
   type LocalControlPlaneOptions,
 } from '../../../functions/wiring.ts'
-import { openLocalStores } from '../../../functions/local-store.ts'
+import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
+import { ensureTable, openStores } from '../../../functions/store/open.ts'
+import { watchKeyAccess } from '../../support/key-access.ts'
 import { handClock, type HandClock } from '../../support/clock.ts'
 
 export const ORIGIN = 'https://gate.test'
@@ -95,16 +96,20 @@ export async function openWorld(
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = handClock()
   const random = systemRandom
-  const local = await openLocalStores({
-    path: undefined,
+  const engine = await openEmbeddedStore({ clock })
+  const client = embeddedClient(engine)
+  await ensureTable(client, 'postern')
+  const iam = watchKeyAccess(client)
+  const stores = openStores({
+    client,
+    tableName: 'postern',
     cursorKey: random.bytes(32),
     clock,
     random,
-    log: silentLog,
   })
   const plane = await createLocalControlPlane({
     dataDir: join(dir, 'data'),
-    stores: local.stores,
+    stores,
     clusterName: 'test.internal',
     publicOrigins: () => [ORIGIN],
     proxies: () => ['gate.test:443'],
@@ -129,7 +134,9 @@ export async function openWorld(
       headers,
       ...(body === undefined ? {} : { body: body as string }),
     })
-    const response = await plane.fetch(request, { ip: given.ip ?? '192.0.2.1' })
+    const response = await iam.as(method, path, () =>
+      plane.fetch(request, { ip: given.ip ?? '192.0.2.1' }),
+    )
     const text = await response.text()
     const json = (response.headers.get('content-type') ?? '').includes('json')
     return {
@@ -192,8 +199,11 @@ export async function openWorld(
       return { certificate: issued.certificate, signer: keySigner(key.privateKey) }
     },
     async close() {
-      await local.close()
+      client.destroy()
+      await engine.close()
       rmSync(dir, { recursive: true, force: true })
+      const refused = iam.violations()
+      if (refused.length > 0) throw new Error(`IAM would refuse: ${refused.join('; ')}`)
     },
   }
 }

@@ -1,6 +1,7 @@
 /** Bytes that no honest client sends, before and after the handshake: the service refuses them and keeps serving. */
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import { connect } from 'node:net'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -11,8 +12,9 @@ import { serveConnection } from '../../../agent/services/ssh/server/connection.t
 import { createLink } from '../../../agent/services/ssh/server/link.ts'
 import { createSftpWatch } from '../../../agent/services/ssh/server/sftp-watch.ts'
 import { refusedAddress } from '../../../agent/services/ssh/addresses.ts'
+import { socketPair } from '../../../agent/services/ssh/helper/libc.ts'
 import { exportSshPrivateKey } from '../../../core/certs/ssh-private-key.ts'
-import { entryOf } from '../../../agent/services/ssh/entry.ts'
+import { sourceEntry } from '../../../agent/services/ssh/entry.ts'
 import { NODE, openWorld, USER, type World } from '../../integration/ssh/world.ts'
 
 let world: World
@@ -56,6 +58,7 @@ async function attackHere(start: Omit<Start, 'bytes'>, ...chunks: Buffer[]): Pro
   for (const chunk of chunks) client.write(chunk)
   client.end()
   await ended
+  for (const fd of start.helperSockets) closeSync(fd)
 }
 
 const startFor = (on: World): Omit<Start, 'bytes'> => {
@@ -67,8 +70,8 @@ const startFor = (on: World): Omit<Start, 'bytes'> => {
     userCas: on.ctx.policy.userCas().sshBlobs,
     cluster,
     user: USER,
-    helper: entryOf('ssh-session-helper'),
-    helperSockets: [-1, -1],
+    helper: sourceEntry(on.entries.helper),
+    helperSockets: socketPair('messages'),
     sftpServer: undefined,
     environment: { acceptEnv: [], path: '', rootPath: '', source: { host: '', port: 0 } },
   }
@@ -108,8 +111,7 @@ test('300 broken connections harm nobody', { timeout: 120_000 }, async () => {
     ...corpus,
     ...random.map((bytes, i) => (i % 2 ? [ident, Buffer.from(bytes)] : [Buffer.from(bytes)])),
   ]
-  const start = startFor(world)
-  for (const chunks of all) await attackHere(start, ...chunks)
+  for (const chunks of all) await attackHere(startFor(world), ...chunks)
   // And some of each kind through threads of their own.
   const few = all.filter((_, i) => i % 15 === 0)
   while (few.length > 0) await Promise.all(few.splice(0, 5).map((chunks) => attack(...chunks)))

@@ -31,8 +31,8 @@ afterAll(async () => {
 const host = (): string => new URL(issuer.url).host
 const cluster = (): string => gate.cluster.plane.cluster
 
-async function token(name: string, method: string, block: object): Promise<void> {
-  await gate.operator.request('POST', '/v1/tokens', {
+async function token(name: string, method: string, block: object, at = gate): Promise<void> {
+  await at.operator.request('POST', '/v1/tokens', {
     kind: 'token',
     version: 'v2',
     metadata: { name },
@@ -117,58 +117,41 @@ describe('an agent process joins', () => {
   })
 })
 
-describe('an agent joins', () => {
-  const joins = async (
-    name: string,
-    method: string,
-    given: { block: object; env: Record<string, string>; claims?: object },
-  ): Promise<void> => {
-    await token(name, method, given.block)
-    const { agent } = await gate.start({
-      nodename: name,
-      dataDir: join(gate.dir, `in-${name}`),
-      joinParams: `{ method: ${method}, token_name: ${name} }`,
-      env: given.env,
-    })
-    await agent.settled()
-    expect(agent.services.get('app')).toMatchObject({ state: 'online' })
-    await agent.stop()
-  }
-
-  test.each(['gitlab', 'terraform_cloud', 'spacelift', 'bitbucket'] as const)(
-    'by %s, from its environment',
-    async (method) => {
-      const given = CASES[method]
-      const own = await openIssuer({ alg: 'RS256' })
-      // One CA for the whole control plane: these issuers' keys are reached by a token of their own CA.
-      const plane = await openGate({ issuers: { allowPrivate: true, ca: own.ca } })
-      const outer = gate
-      gate = plane
-      try {
-        const at = new URL(own.url).host
-        const where = {
-          gitlab: { domain: at },
-          terraform_cloud: { hostname: at },
-          spacelift: { hostname: at },
-          bitbucket: { identity_provider_url: own.url },
-        }[method]
-        const aud = { spacelift: at, bitbucket: given.audience, gitlab: '', terraform_cloud: '' }
-        const jwt = own.issue({ ...given.claims, aud: aud[method] || cluster() })
-        const env = {
-          gitlab: 'TBOT_GITLAB_JWT',
-          terraform_cloud: 'TFC_WORKLOAD_IDENTITY_TOKEN',
-          spacelift: 'SPACELIFT_OIDC_TOKEN',
-          bitbucket: 'BITBUCKET_STEP_OIDC_TOKEN',
-        }[method]
-        const name = method.replace('_', '-')
-        await joins(name, method, { block: { ...given.block(''), ...where }, env: { [env]: jwt } })
-      } finally {
-        gate = outer
-        await plane.close()
-        await own.close()
-      }
-    },
-  )
+describe('an agent joins from its environment', () => {
+  const host = (own: OidcIssuer): string => new URL(own.url).host
+  test.each([
+    ['gitlab', 'TBOT_GITLAB_JWT', (own: OidcIssuer) => ({ domain: host(own) })],
+    [
+      'terraform_cloud',
+      'TFC_WORKLOAD_IDENTITY_TOKEN',
+      (own: OidcIssuer) => ({ hostname: host(own) }),
+    ],
+    ['spacelift', 'SPACELIFT_OIDC_TOKEN', (own: OidcIssuer) => ({ hostname: host(own) })],
+    [
+      'bitbucket',
+      'BITBUCKET_STEP_OIDC_TOKEN',
+      (own: OidcIssuer) => ({ identity_provider_url: own.url }),
+    ],
+  ] as const)('by %s, variable %s', async (method, variable, where) => {
+    const given = CASES[method]
+    const own = await openIssuer({ alg: 'RS256' })
+    const plane = await openGate({ issuers: { allowPrivate: true, ca: own.ca } })
+    try {
+      await token('ci', method, { ...given.block(''), ...where(own) }, plane)
+      const fixed = { spacelift: host(own), bitbucket: given.audience }
+      const aud = method in fixed ? fixed[method as keyof typeof fixed] : cluster()
+      const { agent } = await plane.start({
+        joinParams: `{ method: ${method}, token_name: ci }`,
+        env: { [variable]: own.issue({ ...given.claims, aud }) },
+      })
+      await agent.settled()
+      expect(agent.services.get('app')).toMatchObject({ state: 'online' })
+      await agent.stop()
+    } finally {
+      await plane.close()
+      await own.close()
+    }
+  })
 })
 
 describe('what a machine can show is collected', () => {

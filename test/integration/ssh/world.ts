@@ -3,7 +3,7 @@
  * the service stands for the tunnel: a stream of bytes with half-close.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
@@ -45,6 +45,8 @@ export interface World {
   readonly ctx: FakeContext
   readonly dir: string
   readonly port: number
+  /** The bundled entry files. */
+  readonly entries: { readonly worker: string; readonly helper: string }
   /** `-F file` and the like, for any OpenSSH tool. */
   readonly config: readonly string[]
   /** Signs and writes a certificate beside a key; the file to give to `-i`. */
@@ -70,8 +72,13 @@ let bundled: Promise<{ worker: string; helper: string }> | undefined
 function bundle(): Promise<{ worker: string; helper: string }> {
   bundled ??= (async () => {
     const root = path.resolve(import.meta.dirname, '../../..')
-    const out = mkdtempSync(path.join(root, 'node_modules/.cache-ssh-test-'))
-    process.on('exit', () => rmSync(out, { recursive: true, force: true }))
+    // Inside node_modules, so that what stays external is found from there.
+    const cache = path.join(root, 'node_modules/.cache/ssh-entries')
+    const out = path.join(cache, String(process.pid))
+    mkdirSync(out, { recursive: true })
+    for (const pid of readdirSync(cache))
+      if (!existsSync(`/proc/${pid}`))
+        rmSync(path.join(cache, pid), { recursive: true, force: true })
     await build({
       entryPoints: ['ssh-worker', 'ssh-session-helper'].map((name) => ({
         in: path.join(root, `agent/services/ssh/${name}.main.ts`),
@@ -147,7 +154,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     },
     ...(options.clock && { clock: options.clock }),
   })
-  const service = createSshService(ctx, { entries: await bundle(), ...options.service })
+  const entries = await bundle()
+  const service = createSshService(ctx, { entries, ...options.service })
   let identity: UserIdentity = {
     kind: 'user',
     cluster: CLUSTER,
@@ -159,7 +167,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
   const stop = new AbortController()
   const sockets = new Set<Socket>()
-  const server: Server = createServer({ allowHalfOpen: true }, (duplex) => {
+  const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, (duplex) => {
     sockets.add(duplex)
     duplex.on('error', () => undefined).on('close', () => sockets.delete(duplex))
     const stream: ServiceStream = {
@@ -183,6 +191,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     ctx,
     dir,
     port,
+    entries,
     config: ['-F', file('config')],
     async identity(name, request = {}, ca = userCa) {
       const key = generateKey('EdDSA')

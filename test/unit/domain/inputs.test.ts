@@ -83,7 +83,12 @@ corpus(
       (d) => set(d.spec, 'join_method', 'iam'),
       /join methods/,
     ],
-    ['rules without a method for them', 'spec.allow', (d) => set(d.spec, 'allow', []), /block of their join method/],
+    [
+      'rules without a method for them',
+      'spec.allow',
+      (d) => set(d.spec, 'allow', []),
+      /block of their join method/,
+    ],
     ['a field of another program', 'spec.bot_name', (d) => set(d.spec, 'bot_name', 'b'), /bots/],
     ['a field with a typo', 'spec.max_use', (d) => set(d.spec, 'max_use', 1), /unknown field/],
     [

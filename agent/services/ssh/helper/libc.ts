@@ -31,6 +31,9 @@ const call = {
 
 const O_CLOEXEC = 0o2000000
 const AF_UNIX = 1
+const F_SETFD = 2
+const F_SETPIPE_SZ = 1031
+const PIPE_BYTES = 256 * 1024
 const SOCK_STREAM = 1
 const SOCK_SEQPACKET = 5
 const SOL_SOCKET = 1
@@ -67,6 +70,8 @@ export function socketPair(kind: 'bytes' | 'messages'): [number, number] {
 export function pipe(): [number, number] {
   const fds = [-1, -1]
   checked(call.pipe2(fds, O_CLOEXEC) as number, 'pipe2')
+  // With the usual 64 KiB both ends wait for each other all the time. A user at their limit keeps the usual.
+  call.fcntl(fds[0] ?? -1, F_SETPIPE_SZ, 'int', PIPE_BYTES)
   return pairOf(fds)
 }
 
@@ -116,7 +121,6 @@ export function receiveFds(socket: number): { tag: number; fds: number[] } | und
   return { tag: body.readUInt32LE(0), fds }
 }
 
-const F_SETFD = 2
 const FD_CLOEXEC = 1
 /** Keeps every descriptor but the first three from what this process starts: whoever started the agent may have left some. */
 export function closeAllOnExec(): void {

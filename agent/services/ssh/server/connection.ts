@@ -96,7 +96,7 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
   socket.on('error', () => undefined)
   link.onCut(() => finish())
 
-  /** Started by whoever has done a key exchange: garbage costs no process. It loads while the user proves who they are. */
+  /** Started by whoever speaks SSH at all; it loads during the key exchange. */
   const helperFor = (): Helper => {
     if (helper) return helper
     helper = startHelper(start.helper, start.helperSockets, clock)
@@ -113,7 +113,7 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
       link.report('session.refused', 'refused', {}, `the client broke the protocol: ${what}`),
     )
     client.on('error', (e) => link.log('ssh.client_error', { reason: reasonOf(e) }))
-    client.once('handshake', helperFor)
+    helperFor()
     letIn({ client, start, link, clock, helperFor }, (account, grant) => {
       const helper = helperFor()
       grace.cancel()
