@@ -17,6 +17,7 @@ import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
 import type { EvidenceCollector } from './join/collector.ts'
 import { collectorFor } from './join/collectors.ts'
+import type { Env } from './env.ts'
 import { createCommandLabels } from './labels.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
@@ -33,10 +34,8 @@ export interface AgentDeps {
   readonly random: Random
   readonly log: Log
   readonly httpsProxy: string | undefined
-  /** PATH of label commands. */
-  readonly path: string | undefined
-  /** Where join methods find what the machine can show. */
-  readonly env: Readonly<Record<string, string | undefined>>
+  /** For PATH of label commands, and what CI systems and clouds tell about themselves. Never handed to sessions. */
+  readonly env: Env
 }
 
 export interface Agent {
@@ -69,6 +68,8 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     return 0
   }
   const clock: Clock = { ...machineClock, now: () => instant(machineClock.now() + offset()) }
+
+  /** Live: a reload may bring another token. */
 
   const store = await openIdentityStore(dataDir, random)
   const keeper = createPolicyKeeper({ dataDir, clock, random, log })
@@ -111,7 +112,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   const labels = createCommandLabels({
     clock,
     log,
-    path: deps.path,
+    path: deps.env['PATH'],
     onChange: () => {
       runners.get('ssh')?.changed(false)
       keeper.recheck()
@@ -119,7 +120,8 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   })
 
   function collector(kind: RunnableKind): EvidenceCollector {
-    return collectorFor(config, kind, { env: deps.env, clock, random })
+    const { env } = deps
+    return collectorFor(config.join, { service: kind, dataDir, env, clock, random, httpsProxy })
   }
 
   /** Without any identity and without a token there is nothing to start: said at once, not in a log. */

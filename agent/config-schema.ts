@@ -58,6 +58,10 @@ const period = z.string().transform((text, ctx): number => {
   return z.NEVER
 })
 
+const envName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'use the name of an environment variable')
+
 const main = z.strictObject({
   nodename: resourceName.optional(),
   data_dir: absolutePath.optional(),
@@ -79,10 +83,17 @@ const main = z.strictObject({
           'give registration_secret_value or registration_secret_path, never both',
         )
         .optional(),
-    })
-    .refine((params) => params.bound_keypair === undefined || params.method === 'bound_keypair', {
-      path: ['bound_keypair'],
-      message: 'belongs to method bound_keypair',
+      oidc: z
+        .strictObject({
+          token_file: absolutePath.optional(),
+          token_env_var_name: envName.optional(),
+        })
+        .refine(
+          (o) => (o.token_file === undefined) !== (o.token_env_var_name === undefined),
+          'give token_file or token_env_var_name',
+        )
+        .optional(),
+      gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
     })
     .optional(),
   ca_pin: z

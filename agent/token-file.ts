@@ -34,7 +34,7 @@ export async function readSecretFile(path: string, what: string): Promise<string
 
 /** Throws ERR_TOKEN_NEEDED with a clear line for whoever runs the agent; the content is never part of it. */
 export async function readToken(source: TokenSource | undefined): Promise<string> {
-  if (!source || source.kind === 'name') throw new AppError('ERR_TOKEN_NEEDED')
+  if (!source) throw new AppError('ERR_TOKEN_NEEDED')
   if (source.kind === 'value') return source.secret
   const { path } = source
   const unfit = unfitFile('token file', path)

@@ -6,10 +6,9 @@ import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
+import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
-import type { Ec2Deps } from '../core/join/ec2.ts'
-import type { StsClient } from '../core/join/iam.ts'
 import type { Sealer } from '../core/seal.ts'
 import type { PasswordHasher } from './login/password.ts'
 import type { RateLimiter } from './middleware/rate-limit.ts'
@@ -59,8 +58,7 @@ export interface ApiDeps extends CallerDeps {
     Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
 }
 
-export interface JoinDeps extends BaseDeps, Ec2Deps {
-  readonly sts: StsClient
+export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
   readonly hostCa: Authority
   readonly challengeSealer: Sealer
   readonly stores: Pick<

@@ -40,6 +40,7 @@ export function tokenDocumentOf(token: JoinToken, now: Instant): TokenDocument {
       roles: [...token.roles],
       join_method: token.method,
       max_uses: token.maxUses ?? null,
+      ...token.methodSpec,
       ...(some(token.suggestedLabels)
         ? { suggested_labels: selectorOf(token.suggestedLabels) }
         : {}),

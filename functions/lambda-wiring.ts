@@ -15,6 +15,7 @@ import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createStsClient } from './join/sts.ts'
+import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { kmsSecret, kmsSigner } from './signers/kms.ts'
@@ -97,6 +98,7 @@ export async function joinDeps(): Promise<JoinDeps> {
     hostCa,
     sts: createStsClient({ clock: base.clock }),
     iidKeys: publishedIidKeys,
+    issuerKeys: createIssuerKeys(base),
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),
   }
 }

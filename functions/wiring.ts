@@ -28,6 +28,7 @@ import {
 import type { AppDeps, Authority } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
+import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
@@ -48,6 +49,8 @@ export interface LocalControlPlaneOptions {
   readonly publicOrigins: () => readonly string[]
   /** `host:port` of the proxies, as clients dial them. */
   readonly proxies: () => readonly string[]
+  /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
+  readonly issuers?: IssuerAccess
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
@@ -159,6 +162,7 @@ export async function createLocalControlPlane(
     stores,
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
+    issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
     hostCa: cas.host,
     userCa: cas.user,
     policySigner: cas.policy,

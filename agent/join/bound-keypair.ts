@@ -24,7 +24,8 @@ const FILE_MAX = 16 * 1024
 export interface BoundKeypairCollectorDeps {
   readonly service: ServiceKind
   readonly dataDir: string
-  readonly config: BoundKeypairConfig
+  /** Default: no secret, a key made here. */
+  readonly config: BoundKeypairConfig | undefined
   readonly random: Random
 }
 
@@ -49,7 +50,8 @@ async function loadKey(path: string, make: boolean, random: Random): Promise<Key
   }
 }
 
-async function secretOf({ registrationSecret }: BoundKeypairConfig): Promise<string | undefined> {
+async function secretOf(config: BoundKeypairConfig | undefined): Promise<string | undefined> {
+  const registrationSecret = config?.registrationSecret
   if (registrationSecret?.kind === 'value') return registrationSecret.secret
   // Once the key is registered the file may go.
   return registrationSecret && readSecretFile(registrationSecret.path, 'registration secret file')
@@ -65,8 +67,8 @@ export function boundKeypairCollector(
 
   async function key(): Promise<KeyObject> {
     await ensurePrivateDir(dir)
-    const path = config.staticKeyPath ?? join(dir, 'key.pem')
-    const found = loading.get(path) ?? loadKey(path, config.staticKeyPath === undefined, random)
+    const path = config?.staticKeyPath ?? join(dir, 'key.pem')
+    const found = loading.get(path) ?? loadKey(path, config?.staticKeyPath === undefined, random)
     loading.set(path, found)
     try {
       return await found

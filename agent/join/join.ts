@@ -51,7 +51,7 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
       service,
       ...keys,
       node_name: nodeName,
-      evidence: await collector.collect(challenge, signal),
+      evidence: await collector.collect(challenge, signal, options.cluster.cluster),
     },
     { enrolment, service: serviceKey },
   )

@@ -32,6 +32,8 @@ export interface ClusterDeps {
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  /** Default: as the control plane has it. */
+  readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
 
 export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
@@ -52,6 +54,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     random,
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())
   const tls = await serverTls(plane, clock, names)

@@ -6,8 +6,8 @@ import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { stringify } from 'yaml'
-import { tokenCreated, tokenDocument } from '../../core/api/documents.ts'
-import { invariant, isAppError, type AppError } from '../../core/errors.ts'
+import { secretCreated, tokenDocument } from '../../core/api/documents.ts'
+import { isAppError, type AppError } from '../../core/errors.ts'
 import { isResourceName } from '../../core/domain/name.ts'
 import type { Log } from '../../core/log.ts'
 import { parse } from '../../core/parse.ts'
@@ -79,9 +79,7 @@ async function mintInto(
     ttl,
     max_uses: 1,
   })
-  const { secret } = parse(tokenCreated, answer, { code: 'ERR_INTERNAL' })
-  invariant(secret, 'a token of method token has a secret')
-  await writeAtomic(tokenFile, `${secret}\n`)
+  await writeAtomic(tokenFile, `${parse(secretCreated, answer, { code: 'ERR_INTERNAL' }).secret}\n`)
 }
 
 export interface LocalAgentDeps {

@@ -20,7 +20,8 @@ export const tokenDocument = z.object({
     labels: labels.optional(),
     description: z.string().optional(),
   }),
-  spec: z.object({
+  /** Besides these, the block of the join method as it was given. */
+  spec: z.looseObject({
     roles: z.array(z.enum(SYSTEM_ROLES)),
     join_method: z.string(),
     /** null = any number until it expires. */
@@ -41,7 +42,7 @@ export const tokenDocument = z.object({
 })
 export type TokenDocument = z.output<typeof tokenDocument>
 
-/** `POST /v1/tokens`, 201. The only time that a secret is shown. */
+/** `POST /v1/tokens`, 201. The only time that a secret is shown; tokens of methods without one are used by their name. */
 export const tokenCreated = z.object({
   name: z.string(),
   /** Of method `token`. */
@@ -54,7 +55,10 @@ export const tokenCreated = z.object({
   max_uses: z.int().nullable(),
   ca_pins: z.array(z.string()),
 })
+/** Of the methods that have a secret. */
+export const secretCreated = tokenCreated.required({ secret: true })
 export type TokenCreated = z.output<typeof tokenCreated>
+export type SecretCreated = z.output<typeof secretCreated>
 
 const rule = z.object({ resources: z.array(z.string()), verbs: z.array(z.string()) })
 const selector = z.record(z.string(), z.array(z.string()))

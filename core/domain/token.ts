@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { plus, type Clock, type Instant } from '../clock.ts'
 import { duration } from '../duration.ts'
-import { badField } from '../errors.ts'
 import { awsAllow, AWS_SUGGESTIONS, type AwsRule } from '../join/aws-rule.ts'
 import {
   boundKeypairSpec,
@@ -15,6 +14,7 @@ import {
 } from '../join/bound-keypair-rule.ts'
 import { tokenRules } from '../join/token-rules.ts'
 import { LIMITS } from '../limits.ts'
+import { OIDC_BLOCKS, OIDC_METHODS } from '../join/oidc/presets.ts'
 import type { Random } from '../random.ts'
 import {
   handleName,
@@ -26,7 +26,7 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair'] as const
+export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair', ...OIDC_METHODS] as const
 export type JoinMethodName = (typeof JOIN_METHODS)[number]
 /** Tokens of the other methods have a public name, and rules in place of a secret. */
 export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
@@ -48,6 +48,8 @@ export interface JoinToken {
   readonly forcedLabels: Labels
   /** When set, the only resource names that agents of this token may claim. */
   readonly allowedNames: readonly string[] | undefined
+  /** The fields of `spec` that belong to the method, as they were given; undefined for methods that have none. */
+  readonly methodSpec: Readonly<Record<string, unknown>> | undefined
   /** Several agents of such tokens may announce the same app, database or cluster name. */
   readonly sharedNames: boolean
   /** Of methods `iam` and `ec2`. `iidTtl`: how old an instance identity document may be, ms since its instance started. */
@@ -74,6 +76,12 @@ const roles = z
 const maxUses = z.int().min(1).max(LIMITS.tokenUsesMax.value).nullable()
 const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`)
 
+/** The blocks of join methods in a token's spec. */
+function methodFields(spec: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const given = OIDC_METHODS.filter((name) => spec[name] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, spec[name]]))
+}
+
 /** The resource file (contract, section 2). `metadata.name` is made by the server when absent. */
 export const tokenResource = z.strictObject({
   kind: z.literal('token'),
@@ -84,19 +92,31 @@ export const tokenResource = z.strictObject({
     labels: labels.optional(),
     description: z.string().max(1024).optional(),
   }),
-  spec: z.strictObject({
-    roles,
-    /** Default `token`; with `allow` rules it is `ec2`, as such files have always meant. */
-    join_method: joinMethod.optional(),
-    allow: awsAllow.optional(),
-    aws_iid_ttl: duration.optional(),
-    bound_keypair: boundKeypairSpec.optional(),
-    max_uses: maxUses.optional(),
-    suggested_labels: labelSelector.optional(),
-    forced_labels: labels.optional(),
-    allowed_names: z.array(resourceName).min(1).max(500).optional(),
-    shared_names: z.boolean().optional(),
-  }),
+  spec: z
+    .strictObject({
+      roles,
+      /** Default `token`; with `allow` rules it is `ec2`, as such files have always meant. */
+      join_method: joinMethod.optional(),
+      max_uses: maxUses.optional(),
+      suggested_labels: labelSelector.optional(),
+      forced_labels: labels.optional(),
+      allowed_names: z.array(resourceName).min(1).max(500).optional(),
+      shared_names: z.boolean().optional(),
+      allow: awsAllow.optional(),
+      aws_iid_ttl: duration.optional(),
+      bound_keypair: boundKeypairSpec.optional(),
+      ...OIDC_BLOCKS,
+    })
+    .superRefine((spec, ctx) => {
+      const given = methodFields(spec)
+      for (const method of OIDC_METHODS) {
+        const wrong = (message: string): void =>
+          ctx.addIssue({ code: 'custom', path: [method], message })
+        if (method === spec.join_method) {
+          if (given[method] === undefined) wrong('this join method needs its rules')
+        } else if (given[method] !== undefined) wrong(`belongs to join_method: ${method}`)
+      }
+    }),
 })
 
 /** The short form: `{"roles":["Node"],"ttl":"30m","max_uses":1}`. */
@@ -105,13 +125,19 @@ export const tokenShort = z.strictObject({
   roles,
   ttl: duration.optional(),
   max_uses: maxUses.optional(),
-  join_method: joinMethod.optional(),
+  join_method: joinMethod
+    .refine(
+      (method) => hasSecret(method) || method === 'bound_keypair',
+      'this join method needs rules: give a whole resource file',
+    )
+    .optional(),
   labels: labels.optional(),
   description: z.string().max(1024).optional(),
 })
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
+  generic_oidc: 'use oidc',
   ...AWS_SUGGESTIONS,
   ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const
@@ -128,26 +154,9 @@ type TokenInput =
   | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }
   | { readonly form: 'short'; readonly value: z.output<typeof tokenShort> }
 
-/** The method that was meant, and a name: for all methods but `token` the name is what agents say, so it has to be given. */
-function methodOf(input: TokenInput): JoinMethodName {
-  const spec = input.form === 'resource' ? input.value.spec : input.value
-  const rules = input.form === 'resource' && input.value.spec.allow !== undefined
-  const method = spec.join_method ?? (rules ? 'ec2' : 'token')
-  const { name } = input.form === 'resource' ? input.value.metadata : input.value
-  if (hasSecret(method)) return method
-  if (input.form === 'short' && method !== 'bound_keypair')
-    throw badField('join_method', `method ${method} needs rules: use a token file (postern create)`)
-  if (name === undefined)
-    throw badField(
-      input.form === 'short' ? 'name' : 'metadata.name',
-      `needed for join method ${method}: agents name the token by it`,
-    )
-  return method
-}
-
 /**
- * A new token from either form. With a secret, life defaults to 30 minutes and uses to one. Where nothing secret is in it, to a
- * year and any number: the evidence is what admits.
+ * A new token from either form. With a secret, the lifetime defaults to 30 minutes and uses to one; without, it is configuration
+ * more than a key: the longest life and any number of uses.
  */
 export function newToken(input: TokenInput, made: { name: string; clock: Clock }): JoinToken {
   const now = made.clock.now()
@@ -162,16 +171,16 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
         ? undefined
         : (Date.parse(input.value.metadata.expires) as Instant)
   const resource = input.form === 'resource' ? input.value.spec : undefined
-  const method = methodOf(input)
-  const life = hasSecret(method) ? LIMITS.tokenTtlDefault.value : LIMITS.tokenTtlMax.value
-  const uses = hasSecret(method) ? 1 : undefined
+  const method = spec.join_method ?? (resource?.allow ? 'ec2' : 'token')
+  const secret = hasSecret(method)
+  const life = secret ? LIMITS.tokenTtlDefault.value : LIMITS.tokenTtlMax.value
   return {
     name: meta.name ?? made.name,
     method,
     roles: spec.roles,
     created: now,
     expires: asked ?? plus(now, life),
-    maxUses: spec.max_uses === undefined ? uses : (spec.max_uses ?? undefined),
+    maxUses: spec.max_uses === undefined && secret ? 1 : (spec.max_uses ?? undefined),
     uses: 0,
     labels: meta.labels ?? {},
     description: meta.description,
@@ -179,6 +188,7 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
     forcedLabels: resource?.forced_labels ?? {},
     allowedNames: resource?.allowed_names,
     sharedNames: resource?.shared_names ?? false,
+    methodSpec: resource && !secret ? methodFields(resource) : undefined,
     ...tokenRules(method, resource ?? {}),
   }
 }

@@ -16,6 +16,8 @@ export interface JoinContext {
   readonly sealed: string
   /** For methods whose `tokenBy` is `name`: the token that the challenge was made for, found and of this method. */
   readonly token: JoinToken | undefined
+  /** Name of the cluster: what evidence with an audience is made out to. */
+  readonly cluster: string
   readonly now: Instant
 }
 
@@ -45,6 +47,8 @@ export interface JoinFacts {
   readonly token:
     | { readonly by: 'name'; readonly name: string }
     | { readonly by: 'secret'; readonly hash: string }
+  /** More than `attributes`, for the rules of methods that need it; not logged. */
+  readonly claims?: Readonly<Record<string, unknown>>
   /** Spent by the commit of the join, in the same transaction. */
   readonly spend?: Spend
   /** Moved by the commit of the join, in the same transaction. */

@@ -6,6 +6,9 @@ import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
 import { ec2Method, type Ec2Deps } from './ec2.ts'
 import { iamMethod, type StsClient } from './iam.ts'
 import type { JoinContext, JoinFacts, JoinMethod } from './join-method.ts'
+import type { IssuerKeys } from './oidc/jwks.ts'
+import { oidcMethod } from './oidc/method.ts'
+import { PRESETS } from './oidc/presets.ts'
 import { tokenMethod } from './token.ts'
 
 /** A method whose evidence is not parsed yet. */
@@ -42,6 +45,7 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
 /** What methods need besides the evidence. */
 export interface MethodDeps extends BoundKeypairDeps, Ec2Deps {
   readonly sts: StsClient
+  readonly issuerKeys: IssuerKeys
 }
 
 /** Answers the method of a name. Throws ERR_JOIN_METHOD_UNSUPPORTED. */
@@ -51,6 +55,7 @@ export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifie
     verifier(iamMethod(deps)),
     verifier(ec2Method(deps)),
     verifier(boundKeypairMethod(deps)),
+    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
   ]
   return (name) => {
     const method = methods.find((one) => one.name === name)

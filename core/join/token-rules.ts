@@ -13,8 +13,7 @@ export interface RuleFields {
 }
 
 /** Which fields each method has; the others are refused. */
-const FIELDS: Record<JoinMethodName, readonly (keyof RuleFields)[]> = {
-  token: [],
+const FIELDS: Partial<Record<JoinMethodName, readonly (keyof RuleFields)[]>> = {
   iam: ['allow'],
   ec2: ['allow', 'aws_iid_ttl'],
   bound_keypair: ['bound_keypair'],
@@ -25,11 +24,9 @@ export function tokenRules(
   spec: RuleFields,
 ): Pick<JoinToken, 'aws' | 'boundKeypair'> {
   for (const field of ['allow', 'aws_iid_ttl', 'bound_keypair'] as const)
-    if (spec[field] !== undefined && !FIELDS[method].includes(field))
+    if (spec[field] !== undefined && !FIELDS[method]?.includes(field))
       throw badField(`spec.${field}`, `does not belong to join method ${method}`)
   switch (method) {
-    case 'token':
-      return {}
     case 'iam':
     case 'ec2': {
       if (!spec.allow) throw badField('spec.allow', `join method ${method} needs rules`)
@@ -38,5 +35,7 @@ export function tokenRules(
     }
     case 'bound_keypair':
       return { boundKeypair: boundKeypairRules(spec.bound_keypair ?? {}) }
+    default:
+      return {}
   }
 }

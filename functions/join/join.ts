@@ -37,12 +37,13 @@ export interface JoinTrace {
   method?: string
   /** The token's name once it is known, before that the beginning of its handle. Never a secret. */
   token?: string
+  /** Who the evidence says it is, and what else it says; once verified. */
+  subject?: string
+  claims?: readonly string[]
   agent?: string
   again?: boolean
   newAgent?: boolean
   expires?: Instant
-  /** Who the evidence names. */
-  subject?: string
 }
 
 export interface Joiner {
@@ -131,9 +132,10 @@ async function rule(
   if (token) trace.token = token.name
   const { service, node_name: nodeName } = payload
   const wish = { method: payload.method, service, nodeName }
-  const refused = admit(token, wish, deps.clock.now())
-  const unmatched = token && refused === undefined ? method.refusal(token, facts) : undefined
+  // The rules come first: what a token allows is told to nobody whom they do not let in.
+  const unmatched = token && method.refusal(token, facts)
   if (unmatched !== undefined) throw refuse(unmatched)
+  const refused = admit(token, wish, deps.clock.now())
   if (refused === undefined && token) return token
   if (refused === 'service not allowed' && token)
     throw refuse(
@@ -167,8 +169,10 @@ function refusal(outcome: Refused): AppError {
     case 'revoked':
     case 'locked':
     case 'service enrolled':
-    case 'evidence spent':
+    case 'state moved':
       return refuse(outcome.reason)
+    case 'evidence spent':
+      return refuse('the evidence was shown by another agent before')
   }
 }
 
@@ -176,6 +180,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
   const { challengeSealer, clock, random, stores } = deps
   const joinMethod = joinMethods({
     sts: deps.sts,
+    issuerKeys: deps.issuerKeys,
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,
@@ -238,9 +243,11 @@ export function createJoiner(deps: JoinDeps): Joiner {
       if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
       const named = await namedToken(deps, method, challenge, trace)
       const sealed = payload.challenge
-      const context = { challenge, sealed, token: named, now }
+      const context = { challenge, sealed, cluster: deps.cluster, token: named, now }
       const facts = await method.verify(payload.evidence, context)
-      if (named) trace.subject = facts.subject
+      trace.subject = facts.subject
+      const claims = Object.entries(facts.attributes).map(([name, value]) => `${name}=${value}`)
+      if (claims.length > 0) trace.claims = claims
       const token = await rule(deps, method, facts, payload, trace)
       const outcome = await commit(token, facts, payload, keys, trace)
       trace.agent = outcome.agent.id

@@ -45,7 +45,8 @@ function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const field = full ? 'metadata.expires' : 'ttl'
   const now = deps.clock.now()
   if (token.expires <= now) throw badField(field, 'lies in the past or is zero')
-  if (token.expires > plus(now, LIMITS.tokenTtlMax.value))
+  // A name without a secret is no key that could be lost: it may be configured for good.
+  if (hasSecret(token.method) && token.expires > plus(now, LIMITS.tokenTtlMax.value))
     throw badField(field, `at most ${LIMITS.tokenTtlMax.value / 86_400_000} days from now`)
   return token
 }

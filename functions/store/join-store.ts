@@ -48,8 +48,10 @@ export type JoinRefusal =
   | 'key enrolled'
   /** A lock on the agent is in force. */
   | 'locked'
-  /** Another agent showed this evidence before, or a state it builds on has moved since it was read. */
+  /** Another agent showed this evidence before. */
   | 'evidence spent'
+  /** The join state that the evidence builds on has moved since it was read. */
+  | 'state moved'
   /** This agent runs the service with another key whose certificate has not expired. */
   | 'service enrolled'
 

@@ -28,6 +28,7 @@ const app = createVerb(
     hostCa: unused,
     sts: unused,
     iidKeys: unused,
+    issuerKeys: unused,
     challengeSealer: createSealer(systemRandom.bytes(32)),
     stores: unused,
   },

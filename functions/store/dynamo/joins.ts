@@ -170,7 +170,7 @@ export function createJoinStore(deps: {
     const same = old?.generation === 1 && old.current === join.key
     if (old && !same && old.expires > join.now) return refuse('service enrolled', id)
     // A repeat moves no state on: only for the very join that it repeats.
-    if (!same && join.bound?.again) return refuse('evidence spent', id)
+    if (!same && join.bound?.again) return refuse('state moved', id)
     const counted = of('use') !== undefined
 
     const identity = same ? old : firstIdentity(join, id)
@@ -227,7 +227,8 @@ export function createJoinStore(deps: {
   ): JoinOutcome {
     const [token] = failed.token
     if (token?.failed) return refuse(deadToken(join, token.old) ?? 'used up', agentId)
-    if (failed.proof.some((f) => f.failed)) return refuse('evidence spent', agentId)
+    if (failed.proof.some((f) => f.failed))
+      return refuse(join.spend ? 'evidence spent' : 'state moved', agentId)
     if (failed.key[0]?.failed) return refuse('key enrolled', agentId)
     const name = join.names[failed.names.findIndex((f) => f.failed)]
     if (name) return { kind: 'refused', reason: 'name taken', name, agentId }

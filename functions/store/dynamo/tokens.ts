@@ -55,12 +55,18 @@ const stored = z.object({
   sharedNames: z.boolean(),
   aws: z.object({ allow: z.array(awsRule), iidTtl: z.int() }).optional(),
   boundKeypair: boundKeypair.optional(),
+  /** As JSON: names in it are other people's, and an attribute could not have all of them. */
+  methodSpec: z
+    .string()
+    .transform((text) => JSON.parse(text) as Record<string, unknown>)
+    .optional(),
 })
 const tokens = codec('token', stored, (b): JoinToken => ({
   ...b,
   maxUses: b.maxUses,
   description: b.description,
   allowedNames: b.allowedNames,
+  methodSpec: b.methodSpec,
 }))
 export const tokenFromItem = (item: Plain): JoinToken => tokens.fromItem(item)
 
@@ -82,6 +88,7 @@ export function createTokenStore(deps: ListDeps & { readonly clock: Clock }): To
           ...token,
           created: seconds(token.created),
           expires: seconds(token.expires),
+          methodSpec: token.methodSpec && JSON.stringify(token.methodSpec),
           secretHash,
           aws: token.aws && {
             allow: token.aws.allow.map((rule) => ({ ...rule })),

@@ -91,10 +91,7 @@ export interface World {
 }
 
 export async function openWorld(
-  options: {
-    readonly clock?: HandClock
-    readonly aws?: LocalControlPlaneOptions['aws']
-  } = {},
+  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws'> & { readonly clock?: HandClock } = {},
 ): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = options.clock ?? handClock()
@@ -116,8 +113,8 @@ export async function openWorld(
     clusterName: 'test.internal',
     publicOrigins: () => [ORIGIN],
     proxies: () => ['gate.test:443'],
+    ...options,
     clock,
-    ...(options.aws ? { aws: options.aws } : {}),
   })
   const { operatorKey } = await plane.bootstrap({
     user: 'root-owner',

@@ -36,7 +36,7 @@ joinMethodContract({
     const answer = { GetCallerIdentityResponse: { GetCallerIdentityResult: result } }
     return {
       token: 'fleet',
-      resource,
+      joinToken: resource,
       deps: {
         sts: {
           call: async () => ({
@@ -70,7 +70,7 @@ joinMethodContract({
     const rsa2048 = signer.sign(document)
     return {
       token: 'fleet',
-      resource,
+      joinToken: resource,
       deps: { iidKeys: () => [signer.key] },
       evidence: { rsa2048 },
       broken: {

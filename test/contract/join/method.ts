@@ -20,7 +20,7 @@ export interface MethodCase {
     readonly evidence: object
     readonly broken: Readonly<Record<string, unknown>>
     /** For methods whose tokens are found by name. */
-    readonly resource?: JoinToken
+    readonly joinToken?: JoinToken
     readonly deps?: Partial<MethodDeps>
   }
 }
@@ -29,9 +29,11 @@ const SEALED = 'a-sealed-challenge_0123456789'
 
 export const now = instant(1_800_000_000_000)
 
+export const CLUSTER = 'test.internal'
+
 export function joinMethodContract({ name, setup }: MethodCase): void {
   describe(`join method ${name}`, () => {
-    const { token, evidence, broken, resource, deps = {} } = setup(SEALED)
+    const { token, evidence, broken, joinToken, deps } = setup(SEALED)
     const challenge: Challenge = {
       method: name as Challenge['method'],
       token,
@@ -40,8 +42,15 @@ export function joinMethodContract({ name, setup }: MethodCase): void {
       serviceKey: thumbprint(generateKey().publicKey),
       expires: fromSeconds(1_800_000_060),
     }
-    const context: JoinContext = { challenge, sealed: SEALED, token: resource, now }
-    const method = joinMethods(deps as MethodDeps)(name)
+    const context: JoinContext = {
+      challenge,
+      sealed: SEALED,
+      cluster: CLUSTER,
+      token: joinToken,
+      now,
+    }
+    const unused = {} as MethodDeps
+    const method = joinMethods({ ...unused, issuerKeys: { of: async () => [] }, ...deps })(name)
     const refusal = async (given: unknown): Promise<AppError> => {
       const error: unknown = await method.verify(given, context).then(
         () => undefined,

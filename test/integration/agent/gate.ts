@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tokenCreated } from '../../../core/api/documents.ts'
+import { secretCreated } from '../../../core/api/documents.ts'
 import { userCertificates } from '../../../core/api/login.ts'
 import { fromSeconds, sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { generateKey, spki } from '../../../core/certs/signer.ts'
@@ -31,10 +31,8 @@ export interface GateAgent {
 
 export interface AgentSpec {
   readonly token?: string | undefined
-  /** `join_params`, as one line of YAML, in place of `token`. */
-  readonly join?: string
-  /** What the agent finds in its environment besides PATH. */
-  readonly env?: Readonly<Record<string, string>>
+  /** Instead of `token`: lines of YAML under join_params. */
+  readonly joinParams?: string | undefined
   readonly nodename?: string
   readonly dataDir?: string
   readonly pins?: boolean
@@ -42,6 +40,7 @@ export interface AgentSpec {
   readonly services?: string
   readonly clock?: Clock
   readonly log?: RecordingLog
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export interface Gate {
@@ -71,7 +70,7 @@ export interface AuditLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export async function openGate(options: { readonly aws?: ClusterDeps['aws'] } = {}): Promise<Gate> {
+export async function openGate(options: Pick<ClusterDeps, 'issuers' | 'aws'> = {}): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
@@ -100,7 +99,7 @@ export async function openGate(options: { readonly aws?: ClusterDeps['aws'] } = 
       `  data_dir: ${spec.dataDir ?? join(dir, 'agent')}`,
       `  proxy_server: ${cluster.address}`,
       ...(spec.token === undefined ? [] : [`  auth_token: ${spec.token}`]),
-      ...(spec.join === undefined ? [] : [`  join_params: ${spec.join}`]),
+      ...(spec.joinParams === undefined ? [] : [`  join_params: ${spec.joinParams}`]),
       ...(spec.pins === false ? [] : [`  ca_pin: ${plane.caPins.join()}`]),
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
@@ -127,7 +126,7 @@ export async function openGate(options: { readonly aws?: ClusterDeps['aws'] } = 
         roles: ['App'],
         ...body,
       })
-      return tokenCreated.parse(answer).secret ?? ''
+      return secretCreated.parse(answer).secret
     },
 
     async start(spec) {

@@ -50,7 +50,7 @@ test('by iam with credentials from the environment', async () => {
   const spec = fresh()
   const { agent } = await gate.start({
     ...spec,
-    join: '{ method: iam, token_name: ci }',
+    joinParams: '{ method: iam, token_name: ci }',
     env: {
       AWS_ACCESS_KEY_ID: 'AKIAEXAMPLEUSEROFCI0',
       AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -91,7 +91,7 @@ test('by iam with the role of its instance, where the metadata service says it i
   const spec = fresh()
   const { agent, log, dataDir } = await gate.start({
     ...spec,
-    join: '{ method: iam, token_name: web }',
+    joinParams: '{ method: iam, token_name: web }',
     env: { AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.endpoint },
   })
   await agent.settled()
@@ -117,7 +117,7 @@ test('by ec2 with the document of its instance', async () => {
   const spec = fresh()
   const { agent } = await gate.start({
     ...spec,
-    join: '{ method: ec2, token_name: instances }',
+    joinParams: '{ method: ec2, token_name: instances }',
     env: { AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.endpoint },
   })
   await agent.settled()
@@ -134,7 +134,7 @@ test('by a keypair of its own, both services at once; a restart needs neither se
   writeFileSync(file, `${secret}\n`, { mode: 0o600 })
   const spec = {
     ...fresh(),
-    join: `{ method: bound_keypair, token_name: own-key, bound_keypair: { registration_secret_path: ${file} } }`,
+    joinParams: `{ method: bound_keypair, token_name: own-key, bound_keypair: { registration_secret_path: ${file} } }`,
     services: 'app_service: { enabled: true, apps: [] }\nssh_service: { enabled: true }',
   }
   const first = await gate.start(spec)
@@ -159,7 +159,7 @@ test('what the machine cannot show is said, and tried again', async () => {
   const bare = await fakeImds()
   const { agent, log } = await gate.start({
     ...fresh(),
-    join: '{ method: iam, token_name: web }',
+    joinParams: '{ method: iam, token_name: web }',
     env: { AWS_EC2_METADATA_SERVICE_ENDPOINT: bare.endpoint },
   })
   await log.seen('join.retry')
@@ -176,12 +176,11 @@ test('the configuration refuses what does not fit its method', () => {
       { hostname: 'h' },
     )
   expect(config('{ method: iam, token_name: fleet }')()).toMatchObject({
-    joinMethod: 'iam',
-    token: { kind: 'name', name: 'fleet' },
+    join: { method: 'iam', tokenName: 'fleet' },
   })
   expect(config('{ method: iam, token_name: /a/path }')).toThrow(/the name of the token/)
   expect(config('{ method: magic, token_name: x }')).toThrow(/join methods/)
-  expect(config('{ method: iam, token_name: x, bound_keypair: {} }')).toThrow(/belongs to method/)
+  expect(config('{ method: iam, token_name: x, bound_keypair: {} }')).toThrow(/belongs to another join method/)
   expect(
     config(
       '{ method: bound_keypair, token_name: x, bound_keypair: { registration_secret_value: a, registration_secret_path: /b } }',

@@ -20,6 +20,7 @@ const token: JoinToken = {
   forcedLabels: {},
   allowedNames: undefined,
   sharedNames: false,
+  methodSpec: undefined,
 }
 const wish: JoinWish = { method: 'token', service: 'ssh', nodeName: 'web-1' }
 
