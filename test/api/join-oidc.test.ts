@@ -394,6 +394,12 @@ describe('an issuer of our own is asked where the block says,', () => {
       (host: string) => ({ enterprise_server_host: host }),
     ],
     ['terraform_cloud', '', undefined, (host: string) => ({ hostname: host })],
+    [
+      'kubernetes',
+      '/id/1234',
+      undefined,
+      (host: string) => ({ type: 'oidc', oidc: { issuer: `https://${host}/id/1234` } }),
+    ],
   ] as const)('as for %s', async (method, path, rule, where) => {
     // Made at first use: the clock is that of the world below.
     const own = await openIssuer({ alg: 'RS256', path, now: () => seconds(trusting.clock.now()) })

@@ -180,7 +180,9 @@ test('the configuration refuses what does not fit its method', () => {
   })
   expect(config('{ method: iam, token_name: /a/path }')).toThrow(/the name of the token/)
   expect(config('{ method: magic, token_name: x }')).toThrow(/join methods/)
-  expect(config('{ method: iam, token_name: x, bound_keypair: {} }')).toThrow(/belongs to another join method/)
+  expect(config('{ method: iam, token_name: x, bound_keypair: {} }')).toThrow(
+    /belongs to another join method/,
+  )
   expect(
     config(
       '{ method: bound_keypair, token_name: x, bound_keypair: { registration_secret_value: a, registration_secret_path: /b } }',
