@@ -28,7 +28,7 @@ export interface PolicyRefresh {
   now(): Promise<void>
   /**
    * For a decision that says no although the control plane has just signed a route: a role given a moment ago may not have
-   * arrived yet. Asks the control plane, at most once in LIMITS.policyDoubt, and waits for it that long. Never rejects.
+   * arrived yet. Asks the control plane, at most once in LIMITS.policyDoubt: whoever comes sooner waits for that. Never rejects.
    */
   doubt(): Promise<void>
   /** Tokens from a proxy. Never rejects: a proxy is not trusted, what it sends is checked and otherwise logged. */
@@ -42,6 +42,7 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
   const shape = { code: 'ERR_INTERNAL' } as const
   let asking: Promise<void> | undefined
   let doubted = Number.NEGATIVE_INFINITY
+  let doubting: Promise<void> | undefined
 
   async function ask(): Promise<void> {
     const api = options.api()
@@ -62,15 +63,25 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
       asking = undefined
     }))
 
+  async function clear(): Promise<void> {
+    const wait = LIMITS.policyDoubt.value
+    const quiet = (ms: number) => sleep(clock, ms, signal).catch(() => undefined)
+    const since = clock.monotonic() - doubted
+    if (since < wait) await quiet(wait - since)
+    doubted = clock.monotonic()
+    const failed = (e: unknown): void => log.warn('policy.not_refreshed', { reason: reasonOf(e) })
+    await Promise.race([now().catch(failed), quiet(wait)])
+  }
+
   return {
     now,
 
-    async doubt() {
-      const wait = LIMITS.policyDoubt.value
-      if (!asking && clock.monotonic() - doubted < wait) return
-      doubted = clock.monotonic()
-      const failed = (e: unknown): void => log.warn('policy.not_refreshed', { reason: reasonOf(e) })
-      await Promise.race([now().catch(failed), sleep(clock, wait, signal).catch(() => undefined)])
+    doubt() {
+      // Those who come while one doubt is being cleared wait for the same answer.
+      doubting ??= clear().finally(() => {
+        doubting = undefined
+      })
+      return doubting
     },
 
     async pushed(tokens) {

@@ -58,7 +58,10 @@ function successOf({ success, output }: Operation): Record<string, object> {
   )
 }
 
-function parametersOf({ path, query, method }: Operation): object[] {
+/** A repeat of these changes nothing, so they take no key; nor do calls without a caller to own it. */
+const REPEATABLE: readonly string[] = ['/v1/certs', '/v1/routes']
+
+function parametersOf({ path, query, method, who }: Operation): object[] {
   const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
     name,
     in: 'path',
@@ -72,7 +75,7 @@ function parametersOf({ path, query, method }: Operation): object[] {
     schema: schemaOf(type as z.ZodType, 'input'),
   }))
   const inHeader =
-    method === 'get'
+    method === 'get' || who === 'anyone' || REPEATABLE.includes(path)
       ? []
       : [{ name: 'Idempotency-Key', in: 'header', required: false, schema: { type: 'string' } }]
   return [...inPath, ...inQuery, ...inHeader]

@@ -53,6 +53,8 @@ async function liveSocket(port: number): Promise<Socket> {
 
 const closed = (socket: Socket): Promise<void> =>
   new Promise((resolve) => {
+    // A cut may arrive as a reset: 'close' follows either way.
+    socket.on('error', () => undefined)
     socket.on('close', () => resolve())
     socket.on('end', () => socket.destroy())
     socket.resume()
