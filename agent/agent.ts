@@ -16,7 +16,9 @@ import { enabledServices, type AgentConfig } from './config.ts'
 import { ensurePrivateDir } from './identity/files.ts'
 import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
-import { tokenCollector } from './join/token.ts'
+import type { EvidenceCollector } from './join/collector.ts'
+import { collectorFor } from './join/collectors.ts'
+import type { Env } from './env.ts'
 import { createCommandLabels } from './labels.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
@@ -26,7 +28,6 @@ import { startRunner, type ServiceRunner } from './service-runner.ts'
 import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
 import { isRunnable, type RunnableKind } from './services/registry.ts'
 import { createReplayGuard } from './streams/replay.ts'
-import { readToken } from './token-file.ts'
 
 export interface AgentDeps {
   readonly config: AgentConfig
@@ -34,8 +35,8 @@ export interface AgentDeps {
   readonly random: Random
   readonly log: Log
   readonly httpsProxy: string | undefined
-  /** PATH of label commands. */
-  readonly path: string | undefined
+  /** For PATH of label commands, and what CI systems and clouds tell about themselves. Never handed to sessions. */
+  readonly env: Env
 }
 
 export interface Agent {
@@ -68,6 +69,8 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     return 0
   }
   const clock: Clock = { ...machineClock, now: () => instant(machineClock.now() + offset()) }
+
+  /** Live: a reload may bring another token. */
 
   const store = await openIdentityStore(dataDir, random)
   const keeper = createPolicyKeeper({ dataDir, clock, random, log })
@@ -111,17 +114,23 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   const labels = createCommandLabels({
     clock,
     log,
-    path: deps.path,
+    path: deps.env['PATH'],
     onChange: () => {
       runners.get('ssh')?.changed(false)
       keeper.recheck()
     },
   })
 
+  function collector(kind: RunnableKind): EvidenceCollector {
+    const { env } = deps
+    return collectorFor(config.join, { service: kind, dataDir, env, clock, random, httpsProxy })
+  }
+
   /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
   async function needToken(): Promise<void> {
     for (const kind of wanted(config)) if (await store.load(kind)) return
-    await readToken(config.token)
+    const [first] = wanted(config)
+    if (first) await collector(first).handle()
   }
 
   const serving = createServing({
@@ -151,7 +160,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
       kind,
       nodeName: config.nodeName,
       serviceDir: join(dataDir, kind),
-      collector: () => tokenCollector(config.token),
+      collector: () => collector(kind),
       createService: (parts) => serving.createService(kind, parts),
       announced: () => serving.announced(kind),
       onState: (state) => setState(kind, state),

@@ -58,6 +58,10 @@ const period = z.string().transform((text, ctx): number => {
   return z.NEVER
 })
 
+const envName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'use the name of an environment variable')
+
 const main = z.strictObject({
   nodename: resourceName.optional(),
   data_dir: absolutePath.optional(),
@@ -67,6 +71,29 @@ const main = z.strictObject({
     .strictObject({
       method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
       token_name: z.string().min(1).max(4096),
+      bound_keypair: z
+        .strictObject({
+          registration_secret_value: z.string().min(1).max(256).optional(),
+          registration_secret_path: absolutePath.optional(),
+          static_key_path: absolutePath.optional(),
+        })
+        .refine(
+          (b) =>
+            b.registration_secret_value === undefined || b.registration_secret_path === undefined,
+          'give registration_secret_value or registration_secret_path, never both',
+        )
+        .optional(),
+      oidc: z
+        .strictObject({
+          token_file: absolutePath.optional(),
+          token_env_var_name: envName.optional(),
+        })
+        .refine(
+          (o) => (o.token_file === undefined) !== (o.token_env_var_name === undefined),
+          'give token_file or token_env_var_name',
+        )
+        .optional(),
+      gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
     })
     .optional(),
   ca_pin: z

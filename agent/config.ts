@@ -5,18 +5,39 @@
 import { parseDocument } from 'yaml'
 import { AppError, type FieldIssue } from '../core/errors.ts'
 import type { Labels } from '../core/domain/name.ts'
-import { isResourceName } from '../core/domain/name.ts'
+import { handleName, isResourceName } from '../core/domain/name.ts'
 import { SERVICE_KINDS, type ServiceKind } from '../core/domain/service.ts'
 import type { AppProtocol } from '../core/domain/resource.ts'
-import { isTokenSecret } from '../core/domain/token.ts'
+import { isTokenSecret, type JoinMethodName } from '../core/domain/token.ts'
 import { LIMITS } from '../core/limits.ts'
 import { parse } from '../core/parse.ts'
 import { configFile, CONFIG_SUGGESTIONS, type ConfigFile } from './config-schema.ts'
 
-/** Where the join token is. It is read only when an identity is needed. */
+/** Where the secret of a join token is. It is read only when an identity is needed. */
 export type TokenSource =
   | { readonly kind: 'value'; readonly secret: string }
   | { readonly kind: 'file'; readonly path: string }
+
+export interface BoundKeypairConfig {
+  readonly registrationSecret: TokenSource | undefined
+  /** A key made beforehand, in place of one made here. */
+  readonly staticKeyPath: string | undefined
+}
+
+/** How the agent proves what it is. */
+export type JoinConfig =
+  | { readonly method: 'token'; readonly token: TokenSource | undefined }
+  | {
+      readonly method: Exclude<JoinMethodName, 'token'>
+      /** Name of the token: public. */
+      readonly tokenName: string
+      /** Where the id token is, for methods that let the operator say so. */
+      readonly idToken: IdTokenSource | undefined
+      /** Of method `bound_keypair` alone. */
+      readonly boundKeypair?: BoundKeypairConfig | undefined
+    }
+export type IdTokenSource =
+  { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
 
 export interface CommandLabel {
   readonly name: string
@@ -57,8 +78,7 @@ export interface AgentConfig {
   readonly dataDir: string
   /** `https://host:port` of the proxy or the API; either will do. */
   readonly proxyServer: string
-  readonly token: TokenSource | undefined
-  readonly joinMethod: 'token'
+  readonly join: JoinConfig
   readonly caPins: readonly string[]
   readonly log: LogConfig
   /** undefined = not enabled. */
@@ -102,7 +122,7 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
   const main = file.postern ?? file.teleport
   if (!main) throw wrong('postern', 'this section is needed')
   const nodeName = nodeNameOf(main.nodename, machine.hostname, section)
-  const token = tokenOf(main, section)
+  const join = joinOf(main, section)
   const ssh = file.ssh_service?.enabled ? file.ssh_service : undefined
   const app = file.app_service?.enabled ? file.app_service : undefined
   if (!ssh && !app)
@@ -112,8 +132,7 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     hostname: machine.hostname,
     dataDir: main.data_dir ?? DEFAULT_DATA_DIR,
     proxyServer: main.proxy_server,
-    token,
-    joinMethod: 'token',
+    join,
     caPins: main.ca_pin ?? [],
     log: {
       output: main.log?.output ?? 'stderr',
@@ -145,15 +164,62 @@ function nodeNameOf(given: string | undefined, hostname: string, section: string
   )
 }
 
-function tokenOf(
-  main: NonNullable<ConfigFile['postern']>,
-  section: string,
-): TokenSource | undefined {
-  if (main.auth_token !== undefined && main.join_params !== undefined)
+function joinOf(main: NonNullable<ConfigFile['postern']>, section: string): JoinConfig {
+  const { auth_token: secret, join_params: params } = main
+  if (secret !== undefined && params !== undefined)
     throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')
-  const text = main.auth_token ?? main.join_params?.token_name
-  const path =
-    main.auth_token === undefined ? `${section}.join_params.token_name` : `${section}.auth_token`
+  if (params && params.method !== 'token') return delegated(params, params.method, section)
+  const path = params ? `${section}.join_params.token_name` : `${section}.auth_token`
+  for (const field of ['oidc', 'gitlab', 'bound_keypair'] as const)
+    if (params?.[field]) throw wrong(`${section}.join_params.${field}`, NOT_THIS_METHOD)
+  return { method: 'token', token: tokenOf(secret ?? params?.token_name, path) }
+}
+
+function boundKeypairOf({
+  bound_keypair: given,
+}: NonNullable<NonNullable<ConfigFile['postern']>['join_params']>): BoundKeypairConfig {
+  const value = given?.registration_secret_value
+  const file = given?.registration_secret_path
+  return {
+    registrationSecret:
+      value !== undefined
+        ? { kind: 'value', secret: value }
+        : file !== undefined
+          ? { kind: 'file', path: file }
+          : undefined,
+    staticKeyPath: given?.static_key_path,
+  }
+}
+
+const NOT_THIS_METHOD = 'it belongs to another join method'
+
+function delegated(
+  params: NonNullable<NonNullable<ConfigFile['postern']>['join_params']>,
+  method: Exclude<JoinMethodName, 'token'>,
+  section: string,
+): JoinConfig {
+  const path = `${section}.join_params`
+  const { token_name: tokenName, oidc, gitlab } = params
+  if (!handleName.safeParse(tokenName).success)
+    throw wrong(`${path}.token_name`, 'use the name of the token, as `postern tokens ls` shows it')
+  if (oidc && method !== 'oidc') throw wrong(`${path}.oidc`, NOT_THIS_METHOD)
+  if (params.bound_keypair && method !== 'bound_keypair')
+    throw wrong(`${path}.bound_keypair`, NOT_THIS_METHOD)
+  if (gitlab && method !== 'gitlab') throw wrong(`${path}.gitlab`, NOT_THIS_METHOD)
+  if (method === 'oidc' && !oidc)
+    throw wrong(`${path}.oidc`, 'say where the id token is: token_file or token_env_var_name')
+  const env = oidc?.token_env_var_name ?? gitlab?.token_env_var_name
+  const idToken: IdTokenSource | undefined =
+    oidc?.token_file !== undefined
+      ? { kind: 'file', path: oidc.token_file }
+      : env === undefined
+        ? undefined
+        : { kind: 'env', name: env }
+  const boundKeypair = method === 'bound_keypair' ? boundKeypairOf(params) : undefined
+  return { method, tokenName, idToken, boundKeypair }
+}
+
+function tokenOf(text: string | undefined, path: string): TokenSource | undefined {
   if (text === undefined) return undefined
   if (text.startsWith('/')) return { kind: 'file', path: text }
   // The value itself is never repeated: it may be a secret that was mistyped.

@@ -1,5 +1,5 @@
 /** What the agent takes from its environment: the proxy for outgoing connections, as every other program reads it. */
-type Env = Readonly<Record<string, string | undefined>>
+export type Env = Readonly<Record<string, string | undefined>>
 
 /** The address in HTTPS_PROXY unless NO_PROXY (a list of hosts and domains, or `*`) covers the server. */
 export function httpsProxyFor(server: string, env: Env): string | undefined {

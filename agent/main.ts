@@ -27,7 +27,7 @@ export interface StartAgentOptions {
   readonly random?: Random
   /** Default: what the configuration's `log` asks for. */
   readonly log?: Log
-  /** For HTTPS_PROXY and the environment of label commands; never handed to sessions. Default: this process's. */
+  /** For HTTPS_PROXY, PATH of label commands and evidence of join methods; never handed to sessions. Default: this process's. */
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Aborting it stops the agent, as `stop()` does. */
   readonly signal?: AbortSignal
@@ -71,7 +71,7 @@ export async function startAgent(options: StartAgentOptions): Promise<RunningAge
     random,
     log: options.log ?? createLog(config.log, clock),
     httpsProxy: httpsProxyFor(config.proxyServer, env),
-    path: env['PATH'],
+    env,
   })
   const stop = (): void => void agent.stop()
   if (signal?.aborted) stop()

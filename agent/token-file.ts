@@ -7,28 +7,39 @@ import type { TokenSource } from './config.ts'
 /** A token is 52 characters; a file this large is something else. */
 const FILE_MAX = 4096
 
+const unfitFile =
+  (what: string, path: string) =>
+  (why: string, cause?: unknown): AppError =>
+    new AppError('ERR_TOKEN_NEEDED', `the ${what} ${path} ${why}`, { cause })
+
+/** The text of a file that is closed to other users; undefined when there is none. Throws ERR_TOKEN_NEEDED for what is unfit. */
+export async function readSecretFile(path: string, what: string): Promise<string | undefined> {
+  const unfit = unfitFile(what, path)
+  let file
+  try {
+    file = await open(path, 'r')
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw unfit('cannot be read', e)
+  }
+  try {
+    const stat = await file.stat()
+    if (!stat.isFile() || stat.size > FILE_MAX) throw unfit('is too large or is no file')
+    if ((stat.mode & 0o007) !== 0) throw unfit('is open to every user: make it mode 0600')
+    return (await file.readFile('utf8')).trim()
+  } finally {
+    await file.close()
+  }
+}
+
 /** Throws ERR_TOKEN_NEEDED with a clear line for whoever runs the agent; the content is never part of it. */
 export async function readToken(source: TokenSource | undefined): Promise<string> {
   if (!source) throw new AppError('ERR_TOKEN_NEEDED')
   if (source.kind === 'value') return source.secret
   const { path } = source
-  const unfit = (what: string, cause?: unknown): AppError =>
-    new AppError('ERR_TOKEN_NEEDED', `the token file ${path} ${what}`, { cause })
-  let file
-  try {
-    file = await open(path, 'r')
-  } catch (e) {
-    const missing = (e as NodeJS.ErrnoException).code === 'ENOENT'
-    throw unfit(missing ? 'does not exist' : 'cannot be read', e)
-  }
-  try {
-    const stat = await file.stat()
-    if (!stat.isFile() || stat.size > FILE_MAX) throw unfit('is not a file that holds a token')
-    if ((stat.mode & 0o007) !== 0) throw unfit('is open to every user: make it mode 0600')
-    const secret = (await file.readFile('utf8')).trim()
-    if (!isTokenSecret(secret)) throw unfit('holds no join token (pst_join_ and 43 characters)')
-    return secret
-  } finally {
-    await file.close()
-  }
+  const unfit = unfitFile('token file', path)
+  const secret = await readSecretFile(path, 'token file')
+  if (secret === undefined) throw unfit('does not exist')
+  if (!isTokenSecret(secret)) throw unfit('holds no join token (pst_join_ and 43 characters)')
+  return secret
 }

@@ -151,6 +151,15 @@ export const ERRORS = {
     'Set auth_token in the configuration.',
     2,
   ),
+  ERR_EVIDENCE_MISSING: again(
+    caller(
+      400,
+      'This machine cannot show what the join method asks for',
+      'See the page of the method in docs/join.',
+      2,
+    ),
+    'caller',
+  ),
   ERR_RENEWAL_REFUSED: caller(
     403,
     'The identity cannot be renewed',

@@ -6,6 +6,7 @@ import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
+import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import type { Sealer } from '../core/seal.ts'
@@ -57,10 +58,13 @@ export interface ApiDeps extends CallerDeps {
     Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
 }
 
-export interface JoinDeps extends BaseDeps {
+export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
   readonly hostCa: Authority
   readonly challengeSealer: Sealer
-  readonly stores: Pick<Stores, 'tokens' | 'joins' | 'agents' | 'locks' | 'events'>
+  readonly stores: Pick<
+    Stores,
+    'tokens' | 'joins' | 'boundKeypairs' | 'agents' | 'locks' | 'events'
+  >
 }
 
 export interface LoginDeps extends CallerDeps {

@@ -17,6 +17,8 @@ import type { Lock, LockTarget } from '../core/domain/lock.ts'
 import type { LabelSelector } from '../core/domain/name.ts'
 import type { ListedResource } from '../core/domain/resource.ts'
 import type { Role, RoleRules } from '../core/domain/role.ts'
+import { awsAllowOf } from '../core/join/aws-rule.ts'
+import { boundKeypairOf } from '../core/join/bound-keypair-rule.ts'
 import { tokenState, type JoinToken } from '../core/domain/token.ts'
 import type { User } from '../core/domain/user.ts'
 
@@ -38,12 +40,18 @@ export function tokenDocumentOf(token: JoinToken, now: Instant): TokenDocument {
       roles: [...token.roles],
       join_method: token.method,
       max_uses: token.maxUses ?? null,
+      ...token.methodSpec,
       ...(some(token.suggestedLabels)
         ? { suggested_labels: selectorOf(token.suggestedLabels) }
         : {}),
       ...(some(token.forcedLabels) ? { forced_labels: token.forcedLabels } : {}),
       ...(token.allowedNames ? { allowed_names: [...token.allowedNames] } : {}),
       ...(token.sharedNames ? { shared_names: true } : {}),
+      ...(token.aws ? { allow: awsAllowOf(token.aws.allow) } : {}),
+      ...(token.aws && token.method === 'ec2'
+        ? { aws_iid_ttl: formatDuration(token.aws.iidTtl) }
+        : {}),
+      ...(token.boundKeypair ? { bound_keypair: boundKeypairOf(token.boundKeypair) } : {}),
     },
     status: { state: tokenState(token, now), uses: token.uses, created: iso(token.created) },
   }

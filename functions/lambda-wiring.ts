@@ -7,12 +7,15 @@ import { KMSClient } from '@aws-sdk/client-kms'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
+import { publishedIidKeys } from '../core/join/ec2.ts'
 import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createStsClient } from './join/sts.ts'
+import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { kmsSecret, kmsSigner } from './signers/kms.ts'
@@ -89,7 +92,15 @@ export async function joinDeps(): Promise<JoinDeps> {
   const cloud = await open(env, kms, noSecret())
   const { base, stores } = cloud
   const hostCa = await authority(cloud, need(env, 'POSTERN_HOST_CA_KEY'), base.cas.host)
-  return { ...base, stores, hostCa, challengeSealer: createSealer(deriveKey(secret, 'challenge')) }
+  return {
+    ...base,
+    stores,
+    hostCa,
+    sts: createStsClient({ clock: base.clock }),
+    iidKeys: publishedIidKeys,
+    issuerKeys: createIssuerKeys(base),
+    challengeSealer: createSealer(deriveKey(secret, 'challenge')),
+  }
 }
 
 export async function loginDeps(): Promise<LoginDeps> {

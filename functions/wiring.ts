@@ -11,6 +11,7 @@ import { plus, systemClock, type Clock, type Instant } from '../core/clock.ts'
 import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
 import type { ProxyId } from '../core/ids.ts'
+import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
 import { parse } from '../core/parse.ts'
@@ -26,6 +27,8 @@ import {
 } from './bootstrap.ts'
 import type { AppDeps, Authority } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createStsClient, type StsAddress } from './join/sts.ts'
+import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
@@ -46,9 +49,13 @@ export interface LocalControlPlaneOptions {
   readonly publicOrigins: () => readonly string[]
   /** `host:port` of the proxies, as clients dial them. */
   readonly proxies: () => readonly string[]
+  /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
+  readonly issuers?: IssuerAccess
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** For tests: an STS and a signer of identity documents other than those of AWS. */
+  readonly aws?: { readonly sts?: StsAddress; readonly iidKeys?: readonly RegionKey[] }
 }
 
 export interface IssuedCertificate {
@@ -153,6 +160,9 @@ export async function createLocalControlPlane(
     log,
     limiter: createRateLimiter(clock),
     stores,
+    sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
+    iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
+    issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
     hostCa: cas.host,
     userCa: cas.user,
     policySigner: cas.policy,

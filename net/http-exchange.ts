@@ -22,6 +22,8 @@ export interface Exchange {
   readonly clock: Clock
   readonly signal?: AbortSignal | undefined
   readonly proxy?: string | undefined
+  /** The machine's own metadata service, which has no TLS and lies on no network that others are on. */
+  readonly metadataService?: boolean | undefined
   /** Keeps connections; default: one for this exchange. */
   readonly agent?: HttpAgent | undefined
 }
@@ -71,7 +73,7 @@ export function dialAgent(url: URL, parts: AgentParts, keepAlive: boolean): Http
 
 /** Rejects with ERR_UNREACHABLE, ERR_TIMEOUT, ERR_INPUT_TOO_LARGE or the signal's reason. */
 export function exchange(options: Exchange): Promise<Answer> {
-  checkScheme(options.url)
+  if (!options.metadataService) checkScheme(options.url)
   const agent = options.agent ?? dialAgent(options.url, options, false)
   return new Promise((resolve, reject) => {
     if (options.signal?.aborted) return reject(options.signal.reason as Error)

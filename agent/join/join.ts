@@ -51,7 +51,7 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
       service,
       ...keys,
       node_name: nodeName,
-      evidence: await collector.collect(challenge, signal),
+      evidence: await collector.collect(challenge, signal, options.cluster.cluster),
     },
     { enrolment, service: serviceKey },
   )
@@ -59,6 +59,7 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
     code: 'ERR_INTERNAL',
   })
   checkCredentials(answer, { service, cluster: options.cluster, clock: options.clock })
+  await collector.accepted?.(answer)
   return store.save(service, {
     v: 1,
     key: pkcs8(next.key),

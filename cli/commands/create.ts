@@ -47,7 +47,8 @@ async function apply(client: Client, document: Document): Promise<string> {
     // A token is made once: its secret was shown then, and its counter must not start again.
     if (known) return `token/${name} is there already, unchanged`
     const made = parse(tokenCreated, await client.api.request('POST', '/v1/tokens', document))
-    return `token/${made.name} created, secret (shown this once): ${made.secret}`
+    const { secret } = made
+    return `token/${made.name} created${secret === undefined ? '' : `, secret (shown this once): ${secret}`}`
   }
   if (kind === 'lock' && name === undefined) {
     const made = await client.api.request('POST', '/v1/locks', document)

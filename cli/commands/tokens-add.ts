@@ -25,9 +25,9 @@ function usesOf(text: string | undefined): number | null | undefined {
 }
 
 /** One line for the machine. The secret goes into a file: an argument could be read by every user of that machine. */
-const lineFor = (token: TokenCreated, proxy: string): string =>
+const lineFor = (token: TokenCreated, secret: string, proxy: string): string =>
   [
-    `(umask 077; echo ${token.secret} > postern.token;`,
+    `(umask 077; echo ${secret} > postern.token;`,
     `postern agent configure --proxy-server ${proxy}`,
     ...token.ca_pins.map((pin) => `--ca-pin ${pin}`),
     `--type ${token.roles.join(',').toLowerCase()}`,
@@ -48,13 +48,20 @@ export async function tokensAdd(cli: Cli, options: TokensAddOptions): Promise<vo
   await withClient(cli, options, async (client) => {
     const token = await client.send(tokenCreated, 'POST', '/v1/tokens', body)
     if (options.json) return cli.out(JSON.stringify(token, null, 2))
-    cli.out(`token    ${token.secret}`)
+    const { secret, registration_secret: registration } = token
+    if (secret !== undefined) cli.out(`token    ${secret}`)
+    if (registration !== undefined) cli.out(`secret   ${registration}`)
     cli.out(`name     ${token.name}`)
     cli.out(`roles    ${token.roles.join(', ')}`)
     cli.out(`uses     ${token.max_uses ?? 'any number'}`)
     cli.out(`expires  ${token.expires} (${inTime(Date.parse(token.expires), cli.clock.now())})`)
     cli.note('')
+    if (secret === undefined) {
+      cli.note(`How a machine joins with it: docs/join/${token.join_method}.md`)
+      return
+    }
     cli.note('The secret is not shown again. On the machine:')
-    cli.note(`  ${lineFor(token, client.profile.proxies[0] ?? new URL(client.profile.api).host)}`)
+    const proxy = client.profile.proxies[0] ?? new URL(client.profile.api).host
+    cli.note(`  ${lineFor(token, secret, proxy)}`)
   })
 }

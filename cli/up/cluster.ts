@@ -1,6 +1,10 @@
 /** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
 import type { Log } from '../../core/log.ts'
-import { createLocalControlPlane, type LocalControlPlane } from '../../functions/wiring.ts'
+import {
+  createLocalControlPlane,
+  type LocalControlPlane,
+  type LocalControlPlaneOptions,
+} from '../../functions/wiring.ts'
 import type { Cli } from '../cli.ts'
 import { address, type ListenAddress } from '../listen.ts'
 import { openListener } from './listener.ts'
@@ -28,6 +32,10 @@ export interface ClusterDeps {
   readonly publicAddress?: ((own: string) => string) | undefined
   readonly log: Log
   readonly stopping: Closer
+  /** For tests. */
+  readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  /** Default: as the control plane has it. */
+  readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
 
 export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
@@ -49,6 +57,8 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     clock,
     random,
     log,
+    ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())
   const tls = await serverTls(plane, clock, names)

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { stringify } from 'yaml'
-import { tokenCreated, tokenDocument } from '../../core/api/documents.ts'
+import { secretCreated, tokenDocument } from '../../core/api/documents.ts'
 import { isAppError, type AppError } from '../../core/errors.ts'
 import { isResourceName } from '../../core/domain/name.ts'
 import type { Log } from '../../core/log.ts'
@@ -79,7 +79,7 @@ async function mintInto(
     ttl,
     max_uses: 1,
   })
-  await writeAtomic(tokenFile, `${parse(tokenCreated, answer, { code: 'ERR_INTERNAL' }).secret}\n`)
+  await writeAtomic(tokenFile, `${parse(secretCreated, answer, { code: 'ERR_INTERNAL' }).secret}\n`)
 }
 
 export interface LocalAgentDeps {

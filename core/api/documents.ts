@@ -3,6 +3,8 @@
  * in. Lists are `{items, cursor?}`; a page may be empty and still have a cursor.
  */
 import * as z from 'zod'
+import { awsAllow } from '../join/aws-rule.ts'
+import { boundKeypairDocument } from '../join/bound-keypair-rule.ts'
 import { SERVICE_KINDS, SYSTEM_ROLES } from '../domain/service.ts'
 
 const labels = z.record(z.string(), z.string())
@@ -18,7 +20,8 @@ export const tokenDocument = z.object({
     labels: labels.optional(),
     description: z.string().optional(),
   }),
-  spec: z.object({
+  /** Besides these, the block of the join method as it was given. */
+  spec: z.looseObject({
     roles: z.array(z.enum(SYSTEM_ROLES)),
     join_method: z.string(),
     /** null = any number until it expires. */
@@ -27,6 +30,9 @@ export const tokenDocument = z.object({
     forced_labels: labels.optional(),
     allowed_names: z.array(z.string()).optional(),
     shared_names: z.boolean().optional(),
+    allow: awsAllow.optional(),
+    aws_iid_ttl: z.string().optional(),
+    bound_keypair: boundKeypairDocument.optional(),
   }),
   status: z.object({
     state: z.enum(['active', 'expired', 'used up']),
@@ -36,17 +42,23 @@ export const tokenDocument = z.object({
 })
 export type TokenDocument = z.output<typeof tokenDocument>
 
-/** `POST /v1/tokens`, 201. The only time that the secret is shown. */
+/** `POST /v1/tokens`, 201. The only time that a secret is shown; tokens of methods without one are used by their name. */
 export const tokenCreated = z.object({
   name: z.string(),
-  secret: z.string(),
+  /** Of method `token`. */
+  secret: z.string().optional(),
+  /** Of method `bound_keypair`, when the server made it. */
+  registration_secret: z.string().optional(),
   expires: when,
   roles: z.array(z.enum(SYSTEM_ROLES)),
   join_method: z.string(),
   max_uses: z.int().nullable(),
   ca_pins: z.array(z.string()),
 })
+/** Of the methods that have a secret. */
+export const secretCreated = tokenCreated.required({ secret: true })
 export type TokenCreated = z.output<typeof tokenCreated>
+export type SecretCreated = z.output<typeof secretCreated>
 
 const rule = z.object({ resources: z.array(z.string()), verbs: z.array(z.string()) })
 const selector = z.record(z.string(), z.array(z.string()))

@@ -88,5 +88,7 @@ export const credentials = z.object({
   user_ca: z.object({ x509: z.array(z.string()), ssh: z.array(z.string()) }),
   policy_keys: z.array(z.record(z.string(), z.unknown())),
   proxies: z.array(z.string()),
+  /** Of method `bound_keypair`: to be shown at the next join of this service. */
+  join_state: z.string().max(2048).optional(),
 })
 export type Credentials = z.output<typeof credentials>

@@ -24,11 +24,28 @@ export async function jwsSign(
   return `${input}.${raw.toString('base64url')}`
 }
 
+/** What may have signed: our own two, and those of other people's issuers (core/join/oidc). No `none`, nothing symmetric. */
+export type JwsAlgorithm = KeyAlgorithm | 'RS256' | 'PS256' | 'ES384'
+
+/** Whether this very kind of key makes signatures of this algorithm: a key is never used for another one. */
+function fits(key: KeyObject, algorithm: JwsAlgorithm): boolean {
+  switch (algorithm) {
+    case 'ES256':
+    case 'EdDSA':
+      return algorithmOf(key) === algorithm
+    case 'ES384':
+      return key.asymmetricKeyDetails?.namedCurve === 'secp384r1'
+    case 'RS256':
+    case 'PS256':
+      return key.asymmetricKeyType === 'rsa'
+  }
+}
+
 export interface JwsVerifyOptions {
   /** Any of these keys may have signed; those that do not fit the token's algorithm are not tried. */
   readonly keys: readonly KeyObject[]
   /** Mandatory: an algorithm is never taken from the token alone. */
-  readonly algorithms: readonly KeyAlgorithm[]
+  readonly algorithms: readonly JwsAlgorithm[]
   /** Demanded `typ`, so that a token made for one purpose does not serve another. */
   readonly typ?: string
   /** Bytes of the whole token, checked before anything is parsed. */
@@ -61,26 +78,34 @@ export function untrustedJwsHeader(
   }
 }
 
-/** Throws ERR_PROOF_INVALID with the exact reason in `internal`. */
-export async function jwsVerify(token: string, options: JwsVerifyOptions): Promise<VerifiedJws> {
+/** The payload's bytes, for whoever has a stricter parser. Throws ERR_PROOF_INVALID with the exact reason in `internal`. */
+export async function jwsVerifyBytes(
+  token: string,
+  options: JwsVerifyOptions,
+): Promise<{ header: VerifiedJws['header']; bytes: Uint8Array }> {
   const header = untrustedJwsHeader(token, options.maxBytes)
   if (header['crit'] !== undefined || header['b64'] !== undefined) throw refuse('crit or b64')
   if (options.typ !== undefined && header['typ'] !== options.typ) throw refuse('wrong typ')
   const algorithm = options.algorithms.find((a) => a === header['alg'])
   if (!algorithm) throw refuse('algorithm is not allowed')
-  const keys = options.keys.filter((key) => algorithmOf(key) === algorithm)
+  const keys = options.keys.filter((key) => fits(key, algorithm))
   if (keys.length === 0) throw refuse('no key for this algorithm')
   for (const key of keys) {
     const bytes = await compactVerify(token, key, { algorithms: [algorithm] }).then(
       (verified) => verified.payload,
       () => undefined,
     )
-    if (!bytes) continue
-    try {
-      return { header, payload: JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown }
-    } catch (cause) {
-      throw refuse('payload is not JSON', cause)
-    }
+    if (bytes) return { header, bytes }
   }
   throw refuse('signature does not hold')
+}
+
+/** Throws ERR_PROOF_INVALID with the exact reason in `internal`. */
+export async function jwsVerify(token: string, options: JwsVerifyOptions): Promise<VerifiedJws> {
+  const { header, bytes } = await jwsVerifyBytes(token, options)
+  try {
+    return { header, payload: JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown }
+  } catch (cause) {
+    throw refuse('payload is not JSON', cause)
+  }
 }

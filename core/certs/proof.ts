@@ -9,6 +9,7 @@ import { algorithmOf, keySigner, type Signer } from './signer.ts'
 export const CONTEXT = {
   join: 'postern-join.v1\0',
   renew: 'postern-renew.v1\0',
+  boundKeypair: 'postern-bound-keypair.v1\0',
   tunnelClient: 'postern-tunnel.v1 client\0',
   tunnelProxy: 'postern-tunnel.v1 proxy\0',
   open: 'postern-open.v1\0',

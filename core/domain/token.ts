@@ -6,7 +6,15 @@ import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { plus, type Clock, type Instant } from '../clock.ts'
 import { duration } from '../duration.ts'
+import { awsAllow, AWS_SUGGESTIONS, type AwsRule } from '../join/aws-rule.ts'
+import {
+  boundKeypairSpec,
+  BOUND_KEYPAIR_SUGGESTIONS,
+  type BoundKeypairRules,
+} from '../join/bound-keypair-rule.ts'
+import { tokenRules } from '../join/token-rules.ts'
 import { LIMITS } from '../limits.ts'
+import { OIDC_BLOCKS, OIDC_METHODS } from '../join/oidc/presets.ts'
 import type { Random } from '../random.ts'
 import {
   handleName,
@@ -18,8 +26,10 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token'] as const
+export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair', ...OIDC_METHODS] as const
 export type JoinMethodName = (typeof JOIN_METHODS)[number]
+/** Tokens of the other methods have a public name, and rules in place of a secret. */
+export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
 
 export interface JoinToken {
   readonly name: string
@@ -38,8 +48,13 @@ export interface JoinToken {
   readonly forcedLabels: Labels
   /** When set, the only resource names that agents of this token may claim. */
   readonly allowedNames: readonly string[] | undefined
+  /** The fields of `spec` that belong to the method, as they were given; undefined for methods that have none. */
+  readonly methodSpec: Readonly<Record<string, unknown>> | undefined
   /** Several agents of such tokens may announce the same app, database or cluster name. */
   readonly sharedNames: boolean
+  /** Of methods `iam` and `ec2`. `iidTtl`: how old an instance identity document may be, ms since its instance started. */
+  readonly aws?: { readonly allow: readonly AwsRule[]; readonly iidTtl: number } | undefined
+  readonly boundKeypair?: BoundKeypairRules | undefined
 }
 
 export type TokenState = 'active' | 'expired' | 'used up'
@@ -61,6 +76,12 @@ const roles = z
 const maxUses = z.int().min(1).max(LIMITS.tokenUsesMax.value).nullable()
 const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`)
 
+/** The blocks of join methods in a token's spec. */
+function methodFields(spec: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const given = OIDC_METHODS.filter((name) => spec[name] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, spec[name]]))
+}
+
 /** The resource file (contract, section 2). `metadata.name` is made by the server when absent. */
 export const tokenResource = z.strictObject({
   kind: z.literal('token'),
@@ -71,15 +92,31 @@ export const tokenResource = z.strictObject({
     labels: labels.optional(),
     description: z.string().max(1024).optional(),
   }),
-  spec: z.strictObject({
-    roles,
-    join_method: joinMethod.default('token'),
-    max_uses: maxUses.optional(),
-    suggested_labels: labelSelector.optional(),
-    forced_labels: labels.optional(),
-    allowed_names: z.array(resourceName).min(1).max(500).optional(),
-    shared_names: z.boolean().optional(),
-  }),
+  spec: z
+    .strictObject({
+      roles,
+      /** Default `token`; with `allow` rules it is `ec2`, as such files have always meant. */
+      join_method: joinMethod.optional(),
+      max_uses: maxUses.optional(),
+      suggested_labels: labelSelector.optional(),
+      forced_labels: labels.optional(),
+      allowed_names: z.array(resourceName).min(1).max(500).optional(),
+      shared_names: z.boolean().optional(),
+      allow: awsAllow.optional(),
+      aws_iid_ttl: duration.optional(),
+      bound_keypair: boundKeypairSpec.optional(),
+      ...OIDC_BLOCKS,
+    })
+    .superRefine((spec, ctx) => {
+      const given = methodFields(spec)
+      for (const method of OIDC_METHODS) {
+        const wrong = (message: string): void =>
+          ctx.addIssue({ code: 'custom', path: [method], message })
+        if (method === spec.join_method) {
+          if (given[method] === undefined) wrong('this join method needs its rules')
+        } else if (given[method] !== undefined) wrong(`belongs to join_method: ${method}`)
+      }
+    }),
 })
 
 /** The short form: `{"roles":["Node"],"ttl":"30m","max_uses":1}`. */
@@ -88,16 +125,21 @@ export const tokenShort = z.strictObject({
   roles,
   ttl: duration.optional(),
   max_uses: maxUses.optional(),
-  join_method: joinMethod.optional(),
+  join_method: joinMethod
+    .refine(
+      (method) => hasSecret(method) || method === 'bound_keypair',
+      'this join method needs rules: give a whole resource file',
+    )
+    .optional(),
   labels: labels.optional(),
   description: z.string().max(1024).optional(),
 })
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
-  allow:
-    'rules belong to delegated join methods, which this version does not have; use join_method: token',
-  aws_iid_ttl: 'the ec2 join method is not supported in this version; use join_method: token',
+  generic_oidc: 'use oidc',
+  ...AWS_SUGGESTIONS,
+  ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const
 
 /** `pst_join_` and 43 base64url characters: 256 bits. */
@@ -112,7 +154,10 @@ type TokenInput =
   | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }
   | { readonly form: 'short'; readonly value: z.output<typeof tokenShort> }
 
-/** A new token from either form. The lifetime defaults to 30 minutes and uses to one; both are visible limits. */
+/**
+ * A new token from either form. With a secret, the lifetime defaults to 30 minutes and uses to one; without, it is configuration
+ * more than a key: the longest life and any number of uses.
+ */
 export function newToken(input: TokenInput, made: { name: string; clock: Clock }): JoinToken {
   const now = made.clock.now()
   const spec = input.form === 'resource' ? input.value.spec : input.value
@@ -126,13 +171,16 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
         ? undefined
         : (Date.parse(input.value.metadata.expires) as Instant)
   const resource = input.form === 'resource' ? input.value.spec : undefined
+  const method = spec.join_method ?? (resource?.allow ? 'ec2' : 'token')
+  const secret = hasSecret(method)
+  const life = secret ? LIMITS.tokenTtlDefault.value : LIMITS.tokenTtlMax.value
   return {
     name: meta.name ?? made.name,
-    method: spec.join_method ?? 'token',
+    method,
     roles: spec.roles,
     created: now,
-    expires: asked ?? plus(now, LIMITS.tokenTtlDefault.value),
-    maxUses: spec.max_uses === undefined ? 1 : (spec.max_uses ?? undefined),
+    expires: asked ?? plus(now, life),
+    maxUses: spec.max_uses === undefined && secret ? 1 : (spec.max_uses ?? undefined),
     uses: 0,
     labels: meta.labels ?? {},
     description: meta.description,
@@ -140,5 +188,7 @@ export function newToken(input: TokenInput, made: { name: string; clock: Clock }
     forcedLabels: resource?.forced_labels ?? {},
     allowedNames: resource?.allowed_names,
     sharedNames: resource?.shared_names ?? false,
+    methodSpec: resource && !secret ? methodFields(resource) : undefined,
+    ...tokenRules(method, resource ?? {}),
   }
 }

@@ -6,13 +6,25 @@ import type { Instant } from '../clock.ts'
 import { roleOfService, type ServiceKind } from '../domain/service.ts'
 import type { JoinMethodName, JoinToken } from '../domain/token.ts'
 
-export type AdmissionRefusal =
-  'unknown token' | 'expired' | 'wrong method' | 'service not allowed' | 'name not allowed'
+/** Why this token is none for that method. */
+type TokenRefusal = 'unknown token' | 'expired' | 'wrong method'
+export type AdmissionRefusal = TokenRefusal | 'service not allowed' | 'name not allowed'
 
 export interface JoinWish {
   readonly method: JoinMethodName
   readonly service: ServiceKind
   readonly nodeName: string
+}
+
+/** Whether the token can serve at all, which is asked before evidence that depends on it is looked at. */
+export function unusable(
+  token: JoinToken | undefined,
+  method: JoinMethodName,
+  now: Instant,
+): TokenRefusal | undefined {
+  if (!token) return 'unknown token'
+  if (now >= token.expires) return 'expired'
+  return token.method === method ? undefined : 'wrong method'
 }
 
 /**
@@ -24,9 +36,8 @@ export function admit(
   wish: JoinWish,
   now: Instant,
 ): AdmissionRefusal | undefined {
-  if (!token) return 'unknown token'
-  if (now >= token.expires) return 'expired'
-  if (token.method !== wish.method) return 'wrong method'
+  const refused = unusable(token, wish.method, now)
+  if (refused !== undefined || !token) return refused
   if (!token.roles.includes(roleOfService(wish.service))) return 'service not allowed'
   // A list of names is about every name that the agent takes, its own included.
   if (token.allowedNames && !token.allowedNames.includes(wish.nodeName)) return 'name not allowed'

@@ -1,18 +1,30 @@
 /** The join methods, in one list. Adding one is a file here, its other half in agent/join, a page in docs/join, and a line. */
+import { JOIN_METHODS, type JoinToken } from '../domain/token.ts'
 import { AppError } from '../errors.ts'
 import { parse } from '../parse.ts'
+import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
+import { ec2Method, type Ec2Deps } from './ec2.ts'
+import { iamMethod, type StsClient } from './iam.ts'
 import type { JoinContext, JoinFacts, JoinMethod } from './join-method.ts'
+import type { IssuerKeys } from './oidc/jwks.ts'
+import { oidcMethod } from './oidc/method.ts'
+import { PRESETS } from './oidc/presets.ts'
 import { tokenMethod } from './token.ts'
 
 /** A method whose evidence is not parsed yet. */
 export interface EvidenceVerifier {
   readonly name: string
+  readonly tokenBy: 'name' | 'secret'
   verify(untrustedEvidence: unknown, context: JoinContext): Promise<JoinFacts>
+  /** Why the token's own rules do not admit these facts; undefined when they do. */
+  refusal(token: JoinToken, facts: JoinFacts): string | undefined
 }
 
 function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
   return {
     name: method.name,
+    tokenBy: method.tokenBy,
+    refusal: (token, facts) => method.refusal?.(token, facts),
     async verify(untrustedEvidence, context) {
       let evidence: E
       try {
@@ -30,16 +42,27 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
   }
 }
 
-const METHODS: readonly EvidenceVerifier[] = [verifier(tokenMethod)]
+/** What methods need besides the evidence. */
+export interface MethodDeps extends BoundKeypairDeps, Ec2Deps {
+  readonly sts: StsClient
+  readonly issuerKeys: IssuerKeys
+}
 
-export const JOIN_METHOD_NAMES: readonly string[] = METHODS.map((method) => method.name)
-
-/** Throws ERR_JOIN_METHOD_UNSUPPORTED. */
-export function joinMethod(name: string): EvidenceVerifier {
-  const method = METHODS.find((one) => one.name === name)
-  if (method) return method
-  throw new AppError(
-    'ERR_JOIN_METHOD_UNSUPPORTED',
-    `method: use one of ${JOIN_METHOD_NAMES.join(', ')}`,
-  )
+/** Answers the method of a name. Throws ERR_JOIN_METHOD_UNSUPPORTED. */
+export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifier {
+  const methods: readonly EvidenceVerifier[] = [
+    verifier(tokenMethod),
+    verifier(iamMethod(deps)),
+    verifier(ec2Method(deps)),
+    verifier(boundKeypairMethod(deps)),
+    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
+  ]
+  return (name) => {
+    const method = methods.find((one) => one.name === name)
+    if (method) return method
+    throw new AppError(
+      'ERR_JOIN_METHOD_UNSUPPORTED',
+      `method: use one of ${JOIN_METHODS.join(', ')}`,
+    )
+  }
 }

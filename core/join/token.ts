@@ -10,6 +10,7 @@ export type TokenEvidence = z.output<typeof evidence>
 export const tokenMethod: JoinMethod<TokenEvidence> = {
   name: 'token',
   strength: 'bearer',
+  tokenBy: 'secret',
   evidence,
   async verify({ secret }, { challenge }) {
     if (!isTokenSecret(secret))

@@ -17,17 +17,18 @@ import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
 import { newId } from '../../core/ids.ts'
-import { admit } from '../../core/join/admit.ts'
+import { admit, unusable } from '../../core/join/admit.ts'
 import { openChallenge, sealChallenge, type Challenge } from '../../core/join/challenge.ts'
 import type { JoinFacts } from '../../core/join/join-method.ts'
 import { checkJoin, decodeKey, thumbprintOfEncoded } from '../../core/join/messages.ts'
-import { joinMethod } from '../../core/join/methods.ts'
+import { joinMethods, type EvidenceVerifier } from '../../core/join/methods.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { parseJson } from '../../core/strict-json.ts'
 import type { JoinDeps } from '../deps.ts'
 import type { JoinOutcome } from '../store/join-store.ts'
 import { issueAgentCredentials } from './agent-certificates.ts'
+import { joinState, lockCopied } from './bound-keypair.ts'
 
 /** What is known of a join so far, for the audit log: filled as it goes. */
 export interface JoinTrace {
@@ -36,6 +37,9 @@ export interface JoinTrace {
   method?: string
   /** The token's name once it is known, before that the beginning of its handle. Never a secret. */
   token?: string
+  /** Who the evidence says it is, and what else it says; once verified. */
+  subject?: string
+  claims?: readonly string[]
   agent?: string
   again?: boolean
   newAgent?: boolean
@@ -101,17 +105,37 @@ const findToken = (deps: JoinDeps, facts: JoinFacts): Promise<JoinToken | undefi
     ? deps.stores.tokens.bySecretHash(facts.token.hash)
     : deps.stores.tokens.byName(facts.token.name)
 
+/** For methods whose tokens have a public name: the token, alive and of this method, before anything is done for the evidence. */
+async function namedToken(
+  deps: JoinDeps,
+  method: EvidenceVerifier,
+  challenge: Challenge,
+  trace: JoinTrace,
+): Promise<JoinToken | undefined> {
+  if (method.tokenBy === 'secret') return undefined
+  const token = await deps.stores.tokens.byName(challenge.token)
+  if (token) trace.token = token.name
+  const refused = unusable(token, challenge.method, deps.clock.now())
+  if (refused !== undefined) throw refuse(refused)
+  return token
+}
+
 /** The token, admitted. */
 async function rule(
   deps: JoinDeps,
+  method: EvidenceVerifier,
   facts: JoinFacts,
   payload: JoinPayload,
   trace: JoinTrace,
 ): Promise<JoinToken> {
   const token = await findToken(deps, facts)
   if (token) trace.token = token.name
-  const { method, service, node_name: nodeName } = payload
-  const refused = admit(token, { method, service, nodeName }, deps.clock.now())
+  const { service, node_name: nodeName } = payload
+  const wish = { method: payload.method, service, nodeName }
+  // The rules come first: what a token allows is told to nobody whom they do not let in.
+  const unmatched = token && method.refusal(token, facts)
+  if (unmatched !== undefined) throw refuse(unmatched)
+  const refused = admit(token, wish, deps.clock.now())
   if (refused === undefined && token) return token
   if (refused === 'service not allowed' && token)
     throw refuse(
@@ -145,15 +169,27 @@ function refusal(outcome: Refused): AppError {
     case 'revoked':
     case 'locked':
     case 'service enrolled':
+    case 'state moved':
       return refuse(outcome.reason)
+    case 'evidence spent':
+      return refuse('the evidence was shown by another agent before')
   }
 }
 
 export function createJoiner(deps: JoinDeps): Joiner {
   const { challengeSealer, clock, random, stores } = deps
+  const joinMethod = joinMethods({
+    sts: deps.sts,
+    issuerKeys: deps.issuerKeys,
+    iidKeys: () => deps.iidKeys(),
+    boundKeypairs: stores.boundKeypairs,
+    challengeSealer,
+    onCopied: (token, agent, now) => lockCopied(deps, token, agent, now),
+  })
 
   async function commit(
     token: JoinToken,
+    facts: JoinFacts,
     payload: JoinPayload,
     keys: Keys,
     trace: JoinTrace,
@@ -169,6 +205,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       key: thumbprint(keys.service),
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
       names: [{ kind: 'node', name: payload.node_name }],
+      spend: facts.spend,
+      bound: facts.bound,
     })
     if (outcome.kind === 'refused') {
       if (outcome.agentId !== undefined) trace.agent = outcome.agentId
@@ -203,16 +241,29 @@ export function createJoiner(deps: JoinDeps): Joiner {
       trace.token = `${challenge.token.slice(0, 8)}…`
       const broken = checkJoin(request, bytes, { challenge: payload.challenge, ...keys })
       if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
-      const facts = await method.verify(payload.evidence, { challenge, now })
-      const token = await rule(deps, facts, payload, trace)
-      const outcome = await commit(token, payload, keys, trace)
+      const named = await namedToken(deps, method, challenge, trace)
+      const sealed = payload.challenge
+      const context = { challenge, sealed, cluster: deps.cluster, token: named, now }
+      const facts = await method.verify(payload.evidence, context)
+      trace.subject = facts.subject
+      const claims = Object.entries(facts.attributes).map(([name, value]) => `${name}=${value}`)
+      if (claims.length > 0) trace.claims = claims
+      const token = await rule(deps, method, facts, payload, trace)
+      const outcome = await commit(token, facts, payload, keys, trace)
       trace.agent = outcome.agent.id
       trace.again = outcome.kind === 'again'
       trace.newAgent = outcome.kind === 'joined' && outcome.newAgent
       trace.expires = outcome.identity.expires
       if (outcome.agent.nodeName !== payload.node_name)
         throw otherName(outcome.agent.nodeName, payload.node_name)
-      return issueAgentCredentials(deps, outcome.agent, outcome.identity, keys.service)
+      const issued = await issueAgentCredentials(
+        deps,
+        outcome.agent,
+        outcome.identity,
+        keys.service,
+      )
+      const state = await joinState(deps, token, facts, payload.service)
+      return { ...issued, ...(state === undefined ? {} : { join_state: state }) }
     },
   }
 }

@@ -1,6 +1,6 @@
 /** What anyone may know: where the cluster is, and the public halves of its CAs. Pins shown here are never trusted by clients. */
 import type { CaDocument, Discovery, Ping } from '../../core/domain/cluster.ts'
-import { JOIN_METHOD_NAMES } from '../../core/join/methods.ts'
+import { JOIN_METHODS } from '../../core/domain/token.ts'
 import type { BaseDeps } from '../deps.ts'
 import type { VerbApp } from '../http.ts'
 
@@ -23,7 +23,7 @@ export function publicRoutes(app: VerbApp, deps: BaseDeps): void {
       cluster,
       version: deps.version,
       proxies: [...deps.proxies()],
-      join_methods: [...JOIN_METHOD_NAMES],
+      join_methods: [...JOIN_METHODS],
       ca_pins: caPins,
     }
     return c.json(ping)

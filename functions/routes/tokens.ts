@@ -4,6 +4,7 @@ import { iso, plus } from '../../core/clock.ts'
 import { badField } from '../../core/errors.ts'
 import { ulid } from '../../core/ids.ts'
 import {
+  hasSecret,
   newToken,
   newTokenSecret,
   tokenResource,
@@ -12,8 +13,10 @@ import {
   tokenShort,
   type JoinToken,
 } from '../../core/domain/token.ts'
+import { newRegistrationSecret, registrationHash } from '../../core/join/bound-keypair-rule.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
+import type { Random } from '../../core/random.ts'
 import { audit } from '../audit.ts'
 import type { ApiDeps } from '../deps.ts'
 import { tokenDocumentOf } from '../documents.ts'
@@ -42,9 +45,22 @@ function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const field = full ? 'metadata.expires' : 'ttl'
   const now = deps.clock.now()
   if (token.expires <= now) throw badField(field, 'lies in the past or is zero')
-  if (token.expires > plus(now, LIMITS.tokenTtlMax.value))
+  // A name without a secret is no key that could be lost: it may be configured for good.
+  if (hasSecret(token.method) && token.expires > plus(now, LIMITS.tokenTtlMax.value))
     throw badField(field, `at most ${LIMITS.tokenTtlMax.value / 86_400_000} days from now`)
   return token
+}
+
+/** A bound keypair is registered by a secret unless the token names the key: without either, one is made and shown once. */
+function withRegistrationSecret(
+  token: JoinToken,
+  random: Random,
+): { readonly token: JoinToken; readonly registrationSecret?: string } {
+  const rules = token.boundKeypair
+  if (!rules || rules.initialKey !== undefined || rules.secretHash !== undefined) return { token }
+  const registrationSecret = newRegistrationSecret(random)
+  const secretHash = registrationHash(registrationSecret)
+  return { token: { ...token, boundKeypair: { ...rules, secretHash } }, registrationSecret }
 }
 
 export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
@@ -53,8 +69,11 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
   app.post('/v1/tokens', async (c) => {
     const caller = await requireRight(deps, c, 'token', 'create')
     const wanted = readToken(jsonBody(c), deps)
-    const secret = newTokenSecret(random)
-    const token = await stores.tokens.create(wanted, tokenSecretHash(secret))
+    // Only method `token` has a secret: the names of the others are public, and their evidence is what counts.
+    const secret = hasSecret(wanted.method) ? newTokenSecret(random) : undefined
+    const { token: complete, registrationSecret } = withRegistrationSecret(wanted, random)
+    const hash = secret === undefined ? undefined : tokenSecretHash(secret)
+    const token = await stores.tokens.create(complete, hash)
     await audit(deps, c, {
       type: 'token.create',
       actor: actorOf(caller),
@@ -68,7 +87,8 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
     })
     const created: TokenCreated = {
       name: token.name,
-      secret,
+      ...(secret === undefined ? {} : { secret }),
+      ...(registrationSecret === undefined ? {} : { registration_secret: registrationSecret }),
       expires: iso(token.expires),
       roles: [...token.roles],
       join_method: token.method,

@@ -7,6 +7,7 @@ import type { Agent, ServiceIdentity } from '../../core/domain/agent.ts'
 import type { ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import type { AgentId, Thumbprint } from '../../core/ids.ts'
+import type { BoundMove, Spend } from '../../core/join/join-method.ts'
 
 /** A name that an agent takes for itself, for example its node name. */
 export interface NameClaim {
@@ -30,6 +31,10 @@ export interface JoinCommit {
   readonly certificateExpires: Instant
   /** Taken by this join, all or none; `allowedNames` of the token is the caller's check. */
   readonly names: readonly NameClaim[]
+  /** Bearer evidence that this join spends, all or none with the rest. `id` says which method's it is. */
+  readonly spend?: Spend | undefined
+  /** The bound keypair that this join registers or moves on, all or none with the rest. */
+  readonly bound?: BoundMove | undefined
 }
 
 /** For the audit log. A caller learns only ERR_JOIN_REFUSED, ERR_NAME_TAKEN or ERR_KEY_ENROLLED. */
@@ -43,6 +48,10 @@ export type JoinRefusal =
   | 'key enrolled'
   /** A lock on the agent is in force. */
   | 'locked'
+  /** Another agent showed this evidence before. */
+  | 'evidence spent'
+  /** The join state that the evidence builds on has moved since it was read. */
+  | 'state moved'
   /** This agent runs the service with another key whose certificate has not expired. */
   | 'service enrolled'
 

@@ -51,10 +51,22 @@ export const KEY_ACCESS = {
   },
   /** Join and renewal: makes agents, counts tokens, may lock a copied identity. */
   join: {
-    read: ['CLUSTER', 'TOKEN#', 'SECRET#', 'USE#', 'AGENT#', 'KEY#', 'NAME#', 'LOCKED#', 'LOCK#'],
+    read: [
+      'CLUSTER',
+      'TOKEN#',
+      'SECRET#',
+      'USE#',
+      'BOUND#',
+      'AGENT#',
+      'KEY#',
+      'NAME#',
+      'LOCKED#',
+      'LOCK#',
+    ],
     write: [
       'TOKEN#',
       'USE#',
+      'BOUND#',
       'AGENT#',
       'KEY#',
       'NAME#',

@@ -18,6 +18,7 @@ import { createClusterStore } from './dynamo/clusters.ts'
 import { createCursors } from './dynamo/cursor.ts'
 import { createEventStore } from './dynamo/events.ts'
 import { createIdempotencyStore } from './dynamo/idempotency.ts'
+import { createBoundKeypairStore } from './dynamo/join-proofs.ts'
 import { createJoinStore } from './dynamo/joins.ts'
 import { createLockStore } from './dynamo/locks.ts'
 import { createPolicyStore } from './dynamo/policies.ts'
@@ -56,6 +57,7 @@ export function openStores(options: StoreOptions): Stores {
     cluster: createClusterStore({ table }),
     tokens: createTokenStore({ table, cursors, clock }),
     joins: createJoinStore({ table, locks }),
+    boundKeypairs: createBoundKeypairStore({ table }),
     resources: createResourceStore({ table, cursors, agents }),
     presence: createPresenceStore({ table }),
     policy: createPolicyStore({ table, clock, roles, users, locks }),

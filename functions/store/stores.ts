@@ -1,6 +1,7 @@
 /** All the stores. A module takes the ones it needs: `Pick<Stores, 'tokens' | 'joins'>`. */
 import type { AgentStore } from './agent-store.ts'
 import type { ApiKeyStore } from './api-key-store.ts'
+import type { BoundKeypairStore } from './bound-keypair-store.ts'
 import type { ClusterStore } from './cluster-store.ts'
 import type { EventStore } from './event-store.ts'
 import type { IdempotencyStore } from './idempotency-store.ts'
@@ -18,6 +19,7 @@ export interface Stores {
   readonly cluster: ClusterStore
   readonly tokens: TokenStore
   readonly joins: JoinStore
+  readonly boundKeypairs: BoundKeypairStore
   readonly agents: AgentStore
   readonly resources: ResourceStore
   readonly presence: PresenceReader

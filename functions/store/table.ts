@@ -27,6 +27,8 @@ export const ENTITIES = {
   token:       { pk: 'TOKEN#<name>', sk: 'TOKEN', gsi1: 'LIST#token#<shard> by name', ttl: 'a week after it expires', invariant: 'Uses are counted under the condition: there, this very one, not expired, uses left.' },
   secret:      { pk: 'SECRET#<sha256 of secret>', sk: 'SECRET', gsi1: '', ttl: 'with its token', invariant: 'Points to a token; counts only while that token names this hash. The secret itself is nowhere.' },
   use:         { pk: 'USE#<token>#<created>#<enrolment>', sk: 'USE', gsi1: '', ttl: 'with its token', invariant: 'Put if absent in the join: one use for one agent, whatever is repeated.' },
+  bound:       { pk: 'BOUND#<token>#<created>', sk: 'KEY', gsi1: '', ttl: 'with its token', invariant: 'One keypair for one token: put in a join, if absent or the same. Locked for good when a copy was noticed.' },
+  boundJoin:   { pk: 'BOUND#<token>#<created>', sk: 'SVC#<service>', gsi1: '', ttl: 'with its token', invariant: 'The sequence of joins moves by compare and set, in the join only.' },
   agent:       { pk: 'AGENT#<agent>', sk: 'AGENT', gsi1: 'LIST#agent#<shard> by id', ttl: '', invariant: 'Put if absent; the id is made by the server.' },
   identity:    { pk: 'AGENT#<agent>', sk: 'SVC#<service>', gsi1: '', ttl: '', invariant: 'Generation moves by compare and set only.' },
   resource:    { pk: 'AGENT#<agent>', sk: 'RES#<service>#<kind>#<name>', gsi1: 'LIST#<kind>#<shard> by name, agent', ttl: '', invariant: 'Written in the same transaction as the claim of its name.' },
@@ -117,6 +119,10 @@ export const keys = {
   /** `created` tells a token from an earlier one of the same name. */
   use: (token: string, created: Instant, enrolment: Thumbprint) =>
     own(joinKey('USE', token, String(seconds(created)), enrolment), 'USE'),
+  bound: (token: string, created: Instant) =>
+    own(joinKey('BOUND', token, String(seconds(created))), 'KEY'),
+  boundJoin: (token: string, created: Instant, service: ServiceKind) =>
+    own(joinKey('BOUND', token, String(seconds(created))), joinKey('SVC', service)),
   agent: (id: AgentId) => own(joinKey('AGENT', id), 'AGENT'),
   identity: (id: AgentId, service: ServiceKind) =>
     own(joinKey('AGENT', id), joinKey('SVC', service)),

@@ -27,6 +27,7 @@ import {
 } from './agent-items.ts'
 import { noteClaims } from './announced-items.ts'
 import { codec } from './codec.ts'
+import { proofWrites } from './join-proofs.ts'
 import type { Plain } from './marshal.ts'
 import { absent, present, type Expression, type TableClient, type Write } from './table-client.ts'
 import { tokenFromItem, tokenTtl } from './tokens.ts'
@@ -126,6 +127,7 @@ export function createJoinStore(deps: {
     const groups = {
       enrol: [enrol],
       token: tokenWrites(join, false),
+      proof: proofWrites(join, id),
       key: [claimKey(join.key, id, join.service, { now: join.now, expires: identity.expires })],
       names: join.names.map((name) => claimName(name, id, token.sharedNames)),
       agent: [...agentWrites, ...noteClaims(id, join.service, join.names)],
@@ -167,6 +169,8 @@ export function createJoinStore(deps: {
     const old = identityRow && identityFromItem(identityRow)
     const same = old?.generation === 1 && old.current === join.key
     if (old && !same && old.expires > join.now) return refuse('service enrolled', id)
+    // A repeat moves no state on: only for the very join that it repeats.
+    if (!same && join.bound?.again) return refuse('state moved', id)
     const counted = of('use') !== undefined
 
     const identity = same ? old : firstIdentity(join, id)
@@ -179,6 +183,7 @@ export function createJoinStore(deps: {
     const groups = {
       enrol: [],
       token: tokenWrites(join, counted),
+      proof: same ? [] : proofWrites(join, id),
       key: same
         ? []
         : [claimKey(join.key, id, join.service, { now: join.now, expires: identity.expires })],
@@ -217,11 +222,13 @@ export function createJoinStore(deps: {
   type Outcome = readonly { readonly failed: boolean; readonly old: Plain | undefined }[]
   function refusal(
     join: JoinCommit,
-    failed: { token: Outcome; key: Outcome; names: Outcome },
+    failed: { token: Outcome; proof: Outcome; key: Outcome; names: Outcome },
     agentId?: Agent['id'],
   ): JoinOutcome {
     const [token] = failed.token
     if (token?.failed) return refuse(deadToken(join, token.old) ?? 'used up', agentId)
+    if (failed.proof.some((f) => f.failed))
+      return refuse(join.spend ? 'evidence spent' : 'state moved', agentId)
     if (failed.key[0]?.failed) return refuse('key enrolled', agentId)
     const name = join.names[failed.names.findIndex((f) => f.failed)]
     if (name) return { kind: 'refused', reason: 'name taken', name, agentId }

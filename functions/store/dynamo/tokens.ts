@@ -4,9 +4,11 @@ import { seconds, type Clock } from '../../../core/clock.ts'
 import { JOIN_METHODS, type JoinToken } from '../../../core/domain/token.ts'
 import { SYSTEM_ROLES } from '../../../core/domain/service.ts'
 import { AppError } from '../../../core/errors.ts'
+import type { Thumbprint } from '../../../core/ids.ts'
+import { RECOVERY_MODES } from '../../../core/join/bound-keypair-rule.ts'
 import { indexed, keys } from '../table.ts'
 import type { TokenStore } from '../token-store.ts'
-import { codec, selector, stringMap, time } from './codec.ts'
+import { codec, idOf, selector, stringMap, time } from './codec.ts'
 import { listPage, type ListDeps } from './list.ts'
 import type { Plain } from './marshal.ts'
 import { absent, type Expression } from './table-client.ts'
@@ -14,6 +16,28 @@ import { absent, type Expression } from './table-client.ts'
 const DAY = 24 * 3600
 /** An expired token stays for a week, so that the audit log can say `expired` rather than `unknown`. */
 export const tokenTtl = (token: JoinToken): number => seconds(token.expires) + 7 * DAY
+
+const awsRule = z
+  .object({
+    account: z.string(),
+    arn: z.string().optional(),
+    regions: z.array(z.string()).optional(),
+  })
+  .transform((rule) => ({ ...rule, arn: rule.arn, regions: rule.regions }))
+const boundKeypair = z
+  .object({
+    initialKey: idOf<Thumbprint>().optional(),
+    secretHash: z.string().optional(),
+    registerBefore: time.optional(),
+    mode: z.enum(RECOVERY_MODES),
+    limit: z.int(),
+  })
+  .transform((rules) => ({
+    ...rules,
+    initialKey: rules.initialKey,
+    secretHash: rules.secretHash,
+    registerBefore: rules.registerBefore,
+  }))
 
 const stored = z.object({
   name: z.string(),
@@ -29,12 +53,20 @@ const stored = z.object({
   forcedLabels: stringMap,
   allowedNames: z.array(z.string()).optional(),
   sharedNames: z.boolean(),
+  aws: z.object({ allow: z.array(awsRule), iidTtl: z.int() }).optional(),
+  boundKeypair: boundKeypair.optional(),
+  /** As JSON: names in it are other people's, and an attribute could not have all of them. */
+  methodSpec: z
+    .string()
+    .transform((text) => JSON.parse(text) as Record<string, unknown>)
+    .optional(),
 })
 const tokens = codec('token', stored, (b): JoinToken => ({
   ...b,
   maxUses: b.maxUses,
   description: b.description,
   allowedNames: b.allowedNames,
+  methodSpec: b.methodSpec,
 }))
 export const tokenFromItem = (item: Plain): JoinToken => tokens.fromItem(item)
 
@@ -52,7 +84,22 @@ export function createTokenStore(deps: ListDeps & { readonly clock: Clock }): To
       const ttl = tokenTtl(token)
       const item = tokens.item(
         { ...keys.token(token.name), ...indexed('token', token.name), ttl },
-        { ...token, created: seconds(token.created), expires: seconds(token.expires), secretHash },
+        {
+          ...token,
+          created: seconds(token.created),
+          expires: seconds(token.expires),
+          methodSpec: token.methodSpec && JSON.stringify(token.methodSpec),
+          secretHash,
+          aws: token.aws && {
+            allow: token.aws.allow.map((rule) => ({ ...rule })),
+            iidTtl: token.aws.iidTtl,
+          },
+          boundKeypair: token.boundKeypair && {
+            ...token.boundKeypair,
+            registerBefore:
+              token.boundKeypair.registerBefore && seconds(token.boundKeypair.registerBefore),
+          },
+        },
       )
       const absentOrExpired: Expression = {
         text: 'attribute_not_exists(pk) OR #expires <= :now',

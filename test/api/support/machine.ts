@@ -1,5 +1,5 @@
 /** A machine that joins: its keys, its requests, its credentials. */
-import { tokenSecretHash } from '../../../core/domain/token.ts'
+import { tokenSecretHash, type JoinMethodName } from '../../../core/domain/token.ts'
 import type { JoinPayload, RenewPayload } from '../../../core/api/join.ts'
 import { generateKey, keySigner, type KeyPair } from '../../../core/certs/signer.ts'
 import { readCertificate } from '../../../core/certs/x509-read.ts'
@@ -9,7 +9,14 @@ import { encodeKey, signJoin, signRenewal } from '../../../core/join/messages.ts
 import type { Answer, Signatory, World } from './world.ts'
 
 export interface MachineJoin {
-  readonly secret: string
+  /** Of a token with a secret; the methods without one have `shows`. */
+  readonly secret?: string
+  readonly shows?: {
+    readonly method: JoinMethodName
+    /** Name of the token. */
+    readonly token: string
+    readonly evidence: unknown
+  }
   readonly service?: ServiceKind
   readonly node?: string
   readonly enrolment?: KeyPair
@@ -33,14 +40,15 @@ export async function mint(world: World, body: Record<string, unknown> = {}): Pr
 
 export async function challenge(
   world: World,
-  join: Required<Pick<MachineJoin, 'secret' | 'enrolment' | 'key' | 'service'>> & {
-    ip?: string | undefined
-  },
+  join: Required<Pick<MachineJoin, 'enrolment' | 'key' | 'service'>> &
+    Pick<MachineJoin, 'secret' | 'shows'> & {
+      ip?: string | undefined
+    },
 ): Promise<string> {
   const answer = await world.call('POST', '/v1/join/challenge', {
     body: {
-      method: 'token',
-      token: tokenSecretHash(join.secret),
+      method: join.shows?.method ?? 'token',
+      token: join.shows?.token ?? tokenSecretHash(join.secret ?? ''),
       service: join.service,
       enrolment_key: encodeKey(join.enrolment.publicKey),
       service_key: encodeKey(join.key.publicKey),
@@ -62,12 +70,12 @@ export async function tryJoin(world: World, given: MachineJoin): Promise<Answer>
   const sealed = await challenge(world, join)
   const payload: JoinPayload = {
     challenge: sealed,
-    method: 'token',
+    method: join.shows?.method ?? 'token',
     service: join.service,
     enrolment_key: encodeKey(join.enrolment.publicKey),
     service_key: encodeKey(join.key.publicKey),
     node_name: join.node,
-    evidence: { secret: join.secret },
+    evidence: join.shows?.evidence ?? { secret: join.secret },
   }
   const request = await signJoin(given.mutate?.(payload) ?? payload, {
     enrolment: keySigner(join.enrolment.privateKey),

@@ -6,11 +6,15 @@ import { signRequest } from '../../../core/certs/signed-request.ts'
 import { generateKey, keySigner, type Signer } from '../../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../../core/certs/x509-read.ts'
 import { userCertificates, type UserCertificates } from '../../../core/api/login.ts'
-import { plus } from '../../../core/clock.ts'
+import { plus, systemClock } from '../../../core/clock.ts'
 import { newId } from '../../../core/ids.ts'
 import { encodeKey } from '../../../core/join/messages.ts'
 import { systemRandom } from '../../../core/random.ts'
-import { createLocalControlPlane, type LocalControlPlane } from '../../../functions/wiring.ts'
+import {
+  createLocalControlPlane,
+  type LocalControlPlane,
+  type LocalControlPlaneOptions,
+} from '../../../functions/wiring.ts'
 import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable, openStores } from '../../../functions/store/open.ts'
 import { watchKeyAccess } from '../../support/key-access.ts'
@@ -86,9 +90,11 @@ export interface World {
   close(): Promise<void>
 }
 
-export async function openWorld(): Promise<World> {
+export async function openWorld(
+  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws'> & { readonly clock?: HandClock } = {},
+): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
-  const clock = handClock()
+  const clock = options.clock ?? handClock()
   const random = systemRandom
   const engine = await openEmbeddedStore({ clock })
   const client = embeddedClient(engine)
@@ -98,7 +104,8 @@ export async function openWorld(): Promise<World> {
     client,
     tableName: 'postern',
     cursorKey: random.bytes(32),
-    clock,
+    // Transactions that met pause in real time: nobody moves the hand clock while they wait.
+    clock: { ...systemClock, now: () => clock.now() },
     random,
   })
   const plane = await createLocalControlPlane({
@@ -107,6 +114,7 @@ export async function openWorld(): Promise<World> {
     clusterName: 'test.internal',
     publicOrigins: () => [ORIGIN],
     proxies: () => ['gate.test:443'],
+    ...options,
     clock,
   })
   const { operatorKey } = await plane.bootstrap({

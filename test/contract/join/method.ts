@@ -6,26 +6,34 @@ import { describe, expect, test } from 'vitest'
 import { AppError } from '../../../core/errors.ts'
 import type { Challenge } from '../../../core/join/challenge.ts'
 import type { JoinContext } from '../../../core/join/join-method.ts'
-import { joinMethod } from '../../../core/join/methods.ts'
+import { joinMethods, type MethodDeps } from '../../../core/join/methods.ts'
+import type { JoinToken } from '../../../core/domain/token.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { fromSeconds, instant } from '../../../core/clock.ts'
 import { generateKey, thumbprint } from '../../../core/certs/signer.ts'
 
 export interface MethodCase {
   readonly name: string
-  readonly setup: () => {
+  readonly setup: (sealed: string) => {
     /** Handle of the token that the challenge was made for. */
     readonly token: string
     readonly evidence: object
     readonly broken: Readonly<Record<string, unknown>>
+    /** For methods whose tokens are found by name. */
+    readonly joinToken?: JoinToken
+    readonly deps?: Partial<MethodDeps>
   }
 }
+/** What the challenge looks like to the machine. */
+const SEALED = 'a-sealed-challenge_0123456789'
 
-const now = instant(1_800_000_000_000)
+export const now = instant(1_800_000_000_000)
+
+export const CLUSTER = 'test.internal'
 
 export function joinMethodContract({ name, setup }: MethodCase): void {
   describe(`join method ${name}`, () => {
-    const { token, evidence, broken } = setup()
+    const { token, evidence, broken, joinToken, deps } = setup(SEALED)
     const challenge: Challenge = {
       method: name as Challenge['method'],
       token,
@@ -34,8 +42,15 @@ export function joinMethodContract({ name, setup }: MethodCase): void {
       serviceKey: thumbprint(generateKey().publicKey),
       expires: fromSeconds(1_800_000_060),
     }
-    const context: JoinContext = { challenge, now }
-    const method = joinMethod(name)
+    const context: JoinContext = {
+      challenge,
+      sealed: SEALED,
+      cluster: CLUSTER,
+      token: joinToken,
+      now,
+    }
+    const unused = {} as MethodDeps
+    const method = joinMethods({ ...unused, issuerKeys: { of: async () => [] }, ...deps })(name)
     const refusal = async (given: unknown): Promise<AppError> => {
       const error: unknown = await method.verify(given, context).then(
         () => undefined,

@@ -5,14 +5,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tokenCreated } from '../../../core/api/documents.ts'
+import { secretCreated } from '../../../core/api/documents.ts'
 import { userCertificates } from '../../../core/api/login.ts'
 import { fromSeconds, sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { generateKey, spki } from '../../../core/certs/signer.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { parseAgentConfig } from '../../../agent/config.ts'
 import { startAgent, type RunningAgent } from '../../../agent/main.ts'
-import { startCluster, type Cluster } from '../../../cli/up/cluster.ts'
+import { startCluster, type Cluster, type ClusterDeps } from '../../../cli/up/cluster.ts'
 import { closer } from '../../../cli/up/stopping.ts'
 import { listenApp, type AppListener } from '../../../cli/connect/app.ts'
 import { openProxySession, type ProxySession } from '../../../cli/connect/session.ts'
@@ -31,6 +31,8 @@ export interface GateAgent {
 
 export interface AgentSpec {
   readonly token?: string | undefined
+  /** Instead of `token`: lines of YAML under join_params. */
+  readonly joinParams?: string | undefined
   readonly nodename?: string
   readonly dataDir?: string
   readonly pins?: boolean
@@ -38,6 +40,7 @@ export interface AgentSpec {
   readonly services?: string
   readonly clock?: Clock
   readonly log?: RecordingLog
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export interface Gate {
@@ -69,7 +72,7 @@ export interface AuditLine {
 
 /** `publicAddress`: what stands in front of the proxy, as in production a load balancer does. */
 export async function openGate(
-  options: { readonly publicAddress?: (own: string) => string } = {},
+  options: Pick<ClusterDeps, 'issuers' | 'aws' | 'publicAddress'> = {},
 ): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()
@@ -79,9 +82,9 @@ export async function openGate(
     cli,
     dataDir: join(dir, 'plane'),
     listen: { host: '127.0.0.1', port: 0 },
-    publicAddress: options.publicAddress,
     log,
     stopping,
+    ...options,
   })
   const { plane } = cluster
   const trust = { system: false, ca: plane.caBundle.host.x509 }
@@ -99,6 +102,7 @@ export async function openGate(
       `  data_dir: ${spec.dataDir ?? join(dir, 'agent')}`,
       `  proxy_server: ${cluster.address}`,
       ...(spec.token === undefined ? [] : [`  auth_token: ${spec.token}`]),
+      ...(spec.joinParams === undefined ? [] : [`  join_params: ${spec.joinParams}`]),
       ...(spec.pins === false ? [] : [`  ca_pin: ${plane.caPins.join()}`]),
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
@@ -125,7 +129,7 @@ export async function openGate(
         roles: ['App'],
         ...body,
       })
-      return tokenCreated.parse(answer).secret
+      return secretCreated.parse(answer).secret
     },
 
     async start(spec) {
@@ -134,7 +138,7 @@ export async function openGate(
       const agent = await startAgent({
         config: parseAgentConfig(text, { hostname: 'test-host' }),
         log: own,
-        env: { PATH: process.env['PATH'] },
+        env: { PATH: process.env['PATH'], ...spec.env },
         ...(spec.clock ? { clock: spec.clock } : {}),
       })
       agents.push(agent)

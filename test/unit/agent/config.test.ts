@@ -48,7 +48,7 @@ discovery_service: { enabled: false }
     expect(config).toMatchObject({
       nodeName: 'web-1',
       proxyServer: 'https://access.example.com:443',
-      token: { kind: 'file', path: '/etc/postern/token' },
+      join: { method: 'token', token: { kind: 'file', path: '/etc/postern/token' } },
       caPins: [PIN],
       ssh: { labels: { env: 'prod' }, commands: [{ name: 'kernel', period: 600_000 }] },
       app: { apps: [{ name: 'grafana', protocol: 'http', host: 'localhost', port: 3000 }] },
@@ -72,7 +72,7 @@ ssh_service: { enabled: yes }
     expect(config).toMatchObject({
       nodeName: 'web-1.example.com',
       proxyServer: 'https://access.example.com:443',
-      token: { kind: 'value' },
+      join: { method: 'token', token: { kind: 'value' } },
       log: { severity: 'WARN', format: 'json' },
       dataDir: '/var/lib/postern',
       caPins: [],
@@ -89,10 +89,28 @@ ssh_service: { enabled: yes }
     expect(read(withMain({ proxy_server: given })).proxyServer).toBe(expected)
   })
 
+  test('join_params name a token without a secret, and where the id token is', () => {
+    const join = (given: object) => read(params({ token_name: 'ci', ...given })).join
+    expect(join({ method: 'github' })).toEqual({
+      method: 'github',
+      tokenName: 'ci',
+      idToken: undefined,
+    })
+    expect(join({ method: 'gitlab', gitlab: { token_env_var_name: 'JWT' } })).toMatchObject({
+      idToken: { kind: 'env', name: 'JWT' },
+    })
+    expect(join({ method: 'oidc', oidc: { token_file: '/run/id-token' } })).toMatchObject({
+      idToken: { kind: 'file', path: '/run/id-token' },
+    })
+  })
+
   test('no token is needed in the file: identities may be there already', () => {
     const { version, ssh_service } = base
     const postern = { proxy_server: 'access.example.com' }
-    expect(read({ version, postern, ssh_service }).token).toBeUndefined()
+    expect(read({ version, postern, ssh_service }).join).toEqual({
+      method: 'token',
+      token: undefined,
+    })
   })
 })
 
@@ -100,6 +118,7 @@ const app = (extra: object) => ({
   ...base,
   app_service: { enabled: true, apps: [{ name: 'a', uri: 'tcp://h:1', ...extra }] },
 })
+const params = (join_params: object) => withMain({ auth_token: undefined, join_params })
 const ssh = (extra: object) => ({ ...base, ssh_service: { enabled: true, ...extra } })
 
 describe('what is wrong is named', () => {
@@ -128,6 +147,35 @@ describe('what is wrong is named', () => {
       'an unknown join method',
       withMain({ auth_token: undefined, join_params: { method: 'magic', token_name: 'x' } }),
       /join_params\.method: use one of/,
+    ],
+    [
+      'a token name that is a path',
+      params({ method: 'github', token_name: '/etc/token' }),
+      /join_params\.token_name: use the name of the token/,
+    ],
+    [
+      'oidc without a place of the id token',
+      params({ method: 'oidc', token_name: 'ci' }),
+      /join_params\.oidc: say where the id token is/,
+    ],
+    [
+      'oidc with two places of the id token',
+      params({
+        method: 'oidc',
+        token_name: 'ci',
+        oidc: { token_file: '/a', token_env_var_name: 'A' },
+      }),
+      /join_params\.oidc: give token_file or token_env_var_name/,
+    ],
+    [
+      'a place of the id token for a method that knows its own',
+      params({ method: 'github', token_name: 'ci', oidc: { token_file: '/a' } }),
+      /join_params\.oidc: it belongs to another join method/,
+    ],
+    [
+      'a secret with a place of an id token',
+      params({ method: 'token', token_name: TOKEN, gitlab: { token_env_var_name: 'A' } }),
+      /join_params\.gitlab: it belongs to another join method/,
     ],
     ['a short pin', withMain({ ca_pin: 'sha256:00' }), /ca_pin: use sha256/],
     ['a wrong pin in a list', withMain({ ca_pin: [PIN, 'md5:1'] }), /ca_pin/],

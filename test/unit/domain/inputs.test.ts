@@ -80,10 +80,10 @@ corpus(
     [
       'a join method of later',
       'spec.join_method',
-      (d) => set(d.spec, 'join_method', 'iam'),
+      (d) => set(d.spec, 'join_method', 'magic'),
       /join methods/,
     ],
-    ['rules without a method for them', 'spec.allow', (d) => set(d.spec, 'allow', []), /delegated/],
+    ['no rule', 'spec.allow', (d) => set(d.spec, 'allow', []), /admit nobody/],
     ['a field of another program', 'spec.bot_name', (d) => set(d.spec, 'bot_name', 'b'), /bots/],
     ['a field with a typo', 'spec.max_use', (d) => set(d.spec, 'max_use', 1), /unknown field/],
     [

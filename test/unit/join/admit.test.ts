@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { instant, plus } from '../../../core/clock.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { admit, type JoinWish } from '../../../core/join/admit.ts'
-import { joinMethod } from '../../../core/join/methods.ts'
+import { joinMethods, type MethodDeps } from '../../../core/join/methods.ts'
 
 const now = instant(1_800_000_000_000)
 const token: JoinToken = {
@@ -20,6 +20,7 @@ const token: JoinToken = {
   forcedLabels: {},
   allowedNames: undefined,
   sharedNames: false,
+  methodSpec: undefined,
 }
 const wish: JoinWish = { method: 'token', service: 'ssh', nodeName: 'web-1' }
 
@@ -53,6 +54,7 @@ test.each([
 })
 
 test('an unknown method is refused by name', () => {
+  const joinMethod = joinMethods({} as MethodDeps)
   expect(() => joinMethod('magic')).toThrow(/use one of token/)
   expect(() => joinMethod('constructor')).toThrow(/use one of token/)
 })

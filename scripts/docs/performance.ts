@@ -1,0 +1,81 @@
+/** docs/performance.md, made from bench/results: what was measured, on what, against what, and whether it reaches the target. */
+import { existsSync, readFileSync } from 'node:fs'
+
+interface Row {
+  readonly figure: string
+  readonly unit?: string
+  readonly medians?: Readonly<Record<string, number>>
+  readonly ratio?: number
+  readonly value?: number
+  readonly target?: string
+  readonly toSsh?: number
+}
+interface Results {
+  readonly machine: string
+  readonly date: string
+  readonly rows: readonly Row[]
+}
+
+const PARTS = [
+  [
+    'tunnel',
+    'The tunnel',
+    'user → proxy → agent → target in separate processes on loopback, TLS 1.3 on the tunnel, plain TCP at both ends',
+  ],
+  [
+    'ssh',
+    'ssh through everything',
+    'stock ssh, ProxyCommand, proxy, tunnel, agent in a process of its own, against `ssh -J` through two stock sshd',
+  ],
+  [
+    'joins',
+    'Joining',
+    'challenge and join, file signer, embedded store on disk with synced writes',
+  ],
+  ['certs', 'Certificates', 'one core, against raw `crypto.sign`'],
+  ['rss', 'Memory', 'resident memory of each process'],
+] as const
+
+const short = (n: number): string =>
+  Math.abs(n) >= 100 ? n.toFixed(0) : Number(n.toPrecision(3)).toString()
+
+function measured(row: Row): string {
+  if (row.medians)
+    return Object.entries(row.medians)
+      .map(([name, v]) => `${name} ${short(v)}`)
+      .join(', ')
+  return row.value === undefined ? '' : short(row.value)
+}
+
+function ratio(row: Row): string {
+  if (row.ratio === undefined) return ''
+  return row.toSsh === undefined || Number.isNaN(row.toSsh)
+    ? row.ratio.toFixed(2)
+    : `${row.ratio.toFixed(2)} (to ssh -R ${row.toSsh.toFixed(2)})`
+}
+
+function section([name, title, how]: (typeof PARTS)[number]): string {
+  const path = `bench/results/${name}.json`
+  if (!existsSync(path)) return ''
+  const results = JSON.parse(readFileSync(path, 'utf8')) as Results
+  const rows = results.rows.map(
+    (r) => `| ${r.figure} | ${measured(r)} ${r.unit ?? ''} | ${ratio(r)} | ${r.target ?? ''} |`,
+  )
+  return `## ${title}
+
+\`npm run bench:${name}\`: ${how}. ${results.machine}; ${results.date}.
+
+| figure | medians | ratio | target |
+|---|---|---|---|
+${rows.join('\n')}
+`
+}
+
+export function performancePage(): string {
+  const intro = `# Performance
+
+Generated from \`bench/results\` by \`npm run docs\`. \`npm run bench\` measures everything. Only ratios against a baseline interleaved in the same run mean
+something: absolute figures are those of a small shared machine. The ratio is the first median over the second.
+`
+  return [intro, ...PARTS.map(section).filter(Boolean)].join('\n')
+}
