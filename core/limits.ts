@@ -239,7 +239,7 @@ export const LIMITS = {
     'ms',
     'How long both ends keep a stream whose tunnel broke; it ends when it is not resumed by then.',
   ),
-  resumeAttempt: limit(5 * second, 'ms', 'One try to resume a stream; then the next is made.'),
+  resumeAttempt: limit(2 * second, 'ms', 'One try to resume a stream; then the next is made.'),
   resumeAckDelay: limit(
     250,
     'ms',
