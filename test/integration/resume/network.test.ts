@@ -1,4 +1,5 @@
 // Streams that outlive the network, through the whole gate: a bad network stands between the proxy and everybody else.
+import { LIMITS } from '../../../core/limits.ts'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
@@ -109,7 +110,7 @@ describe('streams through a network that breaks', () => {
     expect((await end).bytes).toBe(5)
   })
 
-  test('a cut that is seen stalls a transfer for less than two seconds', async () => {
+  test('a cut that is seen is mended long before silence would tell', async () => {
     const socket = dial()
     socket.write('x')
     await once(socket, 'data')
@@ -117,11 +118,11 @@ describe('streams through a network that breaks', () => {
     relay.cut()
     socket.write('y')
     await once(socket, 'data')
-    expect(performance.now() - cut).toBeLessThan(2000)
+    expect(performance.now() - cut).toBeLessThan(LIMITS.deadAfter.value / 2)
     socket.destroy()
   })
 
-  test('a network that swallows everything is noticed and left within five seconds', async () => {
+  test('a network that swallows everything is left long before silence would tell', async () => {
     const socket = dial()
     socket.write('x')
     await once(socket, 'data')
@@ -129,7 +130,7 @@ describe('streams through a network that breaks', () => {
     relay.swallow()
     socket.write('y')
     await once(socket, 'data')
-    expect(performance.now() - began).toBeLessThan(5000)
+    expect(performance.now() - began).toBeLessThan(LIMITS.deadAfter.value / 2)
     socket.destroy()
   })
 })
