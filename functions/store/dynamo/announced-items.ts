@@ -1,6 +1,10 @@
 /** What a service of an agent announced last, and the names it took when it joined, before it announced anything. */
 import * as z from 'zod'
-import { RESOURCE_KINDS, type ServiceKind } from '../../../core/domain/service.ts'
+import {
+  RESOURCE_KINDS,
+  serviceOfResource,
+  type ServiceKind,
+} from '../../../core/domain/service.ts'
 import type { AgentId } from '../../../core/ids.ts'
 import type { NameClaim } from '../join-store.ts'
 import { joinKey, keys, splitKey } from '../table.ts'
@@ -42,26 +46,27 @@ export const announcedWrite = (
     : { text: 'attribute_not_exists(pk)' },
 })
 
-/** Remembers the names of a join, so that they are given back when the service never announces them. */
-export function noteClaims(
-  id: AgentId,
-  service: ServiceKind,
-  names: readonly NameClaim[],
-): Write[] {
-  if (names.length === 0) return []
-  return [
-    {
-      key: keys.announced(id, service),
-      update: {
-        text: 'ADD #names :names SET #digest = :none, #entity = :entity, v = :v',
-        names: { '#names': 'names', '#digest': 'digest', '#entity': 'entity' },
-        values: {
-          ':names': new Set(names.map((claim) => joinKey(claim.kind, claim.name))),
-          ':none': '',
-          ':entity': 'announced',
-          ':v': 1,
-        },
+/**
+ * Remembers the names of a join, so that they are given back when they are never announced. Each is noted with the service that
+ * announces its kind, whichever service joined: a node's name is not the app service's to give back.
+ */
+export function noteClaims(id: AgentId, names: readonly NameClaim[]): Write[] {
+  const services = new Set(names.map((claim) => serviceOfResource(claim.kind)))
+  return [...services].map((service) => ({
+    key: keys.announced(id, service),
+    update: {
+      text: 'ADD #names :names SET #digest = :none, #entity = :entity, v = :v',
+      names: { '#names': 'names', '#digest': 'digest', '#entity': 'entity' },
+      values: {
+        ':names': new Set(
+          names
+            .filter((claim) => serviceOfResource(claim.kind) === service)
+            .map((claim) => joinKey(claim.kind, claim.name)),
+        ),
+        ':none': '',
+        ':entity': 'announced',
+        ':v': 1,
       },
     },
-  ]
+  }))
 }

@@ -130,7 +130,7 @@ export function createJoinStore(deps: {
       proof: proofWrites(join, id),
       key: [claimKey(join.key, id, join.service, { now: join.now, expires: identity.expires })],
       names: join.names.map((name) => claimName(name, id, token.sharedNames)),
-      agent: [...agentWrites, ...noteClaims(id, join.service, join.names)],
+      agent: [...agentWrites, ...noteClaims(id, join.names)],
     }
     const failed = await commit(groups)
     if (!failed)
@@ -188,7 +188,7 @@ export function createJoinStore(deps: {
         ? []
         : [claimKey(join.key, id, join.service, { now: join.now, expires: identity.expires })],
       names: same ? [] : join.names.map((name) => claimName(name, id, agent.sharedNames)),
-      agent: same ? agentWrites : [...agentWrites, ...noteClaims(id, join.service, join.names)],
+      agent: same ? agentWrites : [...agentWrites, ...noteClaims(id, join.names)],
     }
     if (same && counted) {
       // Nothing to write: the token's state is all that is left to ask.

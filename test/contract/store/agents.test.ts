@@ -109,6 +109,24 @@ describe('renewal', () => {
 })
 
 describe('announcements', () => {
+  // An agent with two services claims its node's name with both joins; the app service must not give it back.
+  test('of one service leave the names of the other alone', async () => {
+    const { token } = await f.token({ roles: ['Node', 'App'] })
+    const node = f.fresh('node')
+    const names = [{ kind: 'node' as const, name: node }]
+    const enrolment = f.thumbprint()
+    const first = await f.join(token, { nodeName: node, names, enrolment })
+    if (first.kind === 'refused') throw new Error(first.reason)
+    const { id } = first.agent
+    await f.stores.agents.announce(id, 'ssh', [
+      { kind: 'node', name: node, agentId: id, labels: {}, protocol: undefined, hostname: 'h' },
+    ])
+    const second = await f.join(token, { nodeName: node, names, enrolment, service: 'app' })
+    expect(second).toMatchObject({ kind: 'joined', agent: { id } })
+    await f.stores.agents.announce(id, 'app', [app(id, f.fresh('app'))])
+    expect((await f.stores.resources.byName('node', node)).map((r) => r.agentId)).toEqual([id])
+  })
+
   test('replace what was there, are found by name, agent and list, and an equal one writes nothing', async () => {
     const { id } = await agent()
     const [a, b, c] = [f.fresh('app'), f.fresh('app'), f.fresh('app')]
