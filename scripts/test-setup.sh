@@ -14,6 +14,11 @@ for peer in $PEERS; do
   missing="$missing $program"
   packages="$packages ${peer#*:}"
 done
+# The server's programs are in no PATH.
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+  missing="$missing postgres"
+  packages="$packages postgresql"
+fi
 [ -n "$missing" ] || { echo 'every peer is there'; exit 0; }
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

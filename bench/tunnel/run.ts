@@ -133,7 +133,7 @@ try {
     'echo beside bulk, p99',
     'µs',
     '≤ 1500',
-    async (p) => (await echoBesideBulk(p, 1000)).p99,
+    async (p) => (await echoBesideBulk(p, 200)).p99,
   )
   await row('streams opened, 16 at a time', 'per s', '≥ 4000', (p) => opens(p, 2000, 16))
   if (only === undefined)

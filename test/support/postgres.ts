@@ -9,12 +9,21 @@ import { createInterface } from 'node:readline'
 const ROOT = '/usr/lib/postgresql'
 
 /** The directory of its programs, or undefined when it is not installed. */
-export function postgresPrograms(): string | undefined {
+function postgresPrograms(): string | undefined {
   const versions = existsSync(ROOT) ? readdirSync(ROOT).sort() : []
   const found = versions
     .map((v) => join(ROOT, v, 'bin'))
     .filter((d) => existsSync(join(d, 'initdb')))
   return found.at(-1)
+}
+
+/** As `missing()` of peers.ts: true, with one loud line, when there is no server; with CI set that is a failure. */
+export function missingPostgres(): boolean {
+  if (postgresPrograms() !== undefined) return false
+  const line = 'SKIPPED: the PostgreSQL server is not installed (npm run test:setup)'
+  if (process.env['CI'] !== undefined) throw new Error(line)
+  process.stderr.write(`${line}\n`)
+  return true
 }
 
 export interface Postgres {

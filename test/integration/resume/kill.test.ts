@@ -8,7 +8,7 @@ import { createInterface, type Interface } from 'node:readline'
 import { pipeline } from 'node:stream/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missing, peer } from '../../support/peers.ts'
-import { postgresPrograms, startPostgres, type Postgres } from '../../support/postgres.ts'
+import { missingPostgres, startPostgres, type Postgres } from '../../support/postgres.ts'
 import {
   BIN,
   finish,
@@ -25,7 +25,7 @@ import {
 const megabytes = Number(process.env['POSTERN_TEST_MEGABYTES'] ?? 64)
 const NODE = 'web-1'
 
-describe.skipIf(missing('ssh', 'scp', 'psql') || postgresPrograms() === undefined)(
+describe.skipIf(missing('ssh', 'scp', 'psql') || missingPostgres())(
   'kill -9 of the proxy',
   () => {
     let home: Home
