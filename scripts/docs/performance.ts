@@ -7,6 +7,7 @@ interface Row {
   readonly medians?: Readonly<Record<string, number>>
   readonly ratio?: number
   readonly value?: number
+  readonly values?: readonly number[]
   readonly target?: string
   readonly toSsh?: number
 }
@@ -44,7 +45,8 @@ function measured(row: Row): string {
     return Object.entries(row.medians)
       .map(([name, v]) => `${name} ${short(v)}`)
       .join(', ')
-  return row.value === undefined ? '' : short(row.value)
+  const values = row.values ?? (row.value === undefined ? [] : [row.value])
+  return values.map(short).join(', ')
 }
 
 function ratio(row: Row): string {
