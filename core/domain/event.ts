@@ -4,6 +4,22 @@ import type { Instant } from '../clock.ts'
 import type { EventId } from '../ids.ts'
 import { LIMITS } from '../limits.ts'
 
+/** What an agent may report of its own sessions; everything else is written by the control plane itself. */
+export const AGENT_EVENT_TYPES = [
+  'session.start',
+  'session.end',
+  'session.exec',
+  'session.file',
+  'session.forward',
+  'session.agent_forward',
+  'session.refused',
+  'app.start',
+  'app.end',
+  /** Events that an agent could not keep until they were sent. */
+  'audit.dropped',
+] as const
+export type AgentEventType = (typeof AGENT_EVENT_TYPES)[number]
+
 export const EVENT_TYPES = [
   'agent.join',
   'agent.renew',
@@ -19,34 +35,9 @@ export const EVENT_TYPES = [
   'lock.delete',
   'cert.issue',
   'operator.bootstrap',
-  'session.start',
-  'session.end',
-  'session.exec',
-  'session.file',
-  'session.forward',
-  'session.agent_forward',
-  'session.refused',
-  'app.start',
-  'app.end',
-  'audit.dropped',
+  ...AGENT_EVENT_TYPES,
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]
-
-/** What an agent may report of its own sessions; everything else is written by the control plane itself. */
-export const AGENT_EVENT_TYPES = [
-  'session.start',
-  'session.end',
-  'session.exec',
-  'session.file',
-  'session.forward',
-  'session.agent_forward',
-  'session.refused',
-  'app.start',
-  'app.end',
-  /** Events that an agent could not keep until they were sent. */
-  'audit.dropped',
-] as const satisfies readonly EventType[]
-export type AgentEventType = (typeof AGENT_EVENT_TYPES)[number]
 
 export type EventField = string | number | boolean | null | readonly string[]
 export interface AuditEvent {
