@@ -5,6 +5,7 @@ import { readCertificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
+import { extraRoots } from './env.ts'
 import { exchange } from './http-exchange.ts'
 
 export interface Trust {
@@ -20,7 +21,10 @@ export function tlsOptions(trust: Trust): ConnectionOptions {
   const base: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: true }
   // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
   if (trust.system && trust.ca.length === 0) return base
-  return { ...base, ca: [...(trust.system ? rootCertificates : []), ...trust.ca] }
+  return {
+    ...base,
+    ca: [...(trust.system ? [...rootCertificates, ...extraRoots()] : []), ...trust.ca],
+  }
 }
 
 export interface PinnedCa {

@@ -17,9 +17,7 @@ export const KEY_ACCESS = {
     read: [
       'CLUSTER',
       'TOKEN#',
-      'SECRET#',
       'AGENT#',
-      'KEY#',
       'NAME#',
       'TUNNEL#',
       'LEASE',
@@ -30,7 +28,7 @@ export const KEY_ACCESS = {
       'LIST#',
       ...POLICY_SOURCES,
       ...EVENTS,
-      ...REQUESTS,
+      'IDEM#',
     ],
     write: [
       'TOKEN#',
@@ -79,7 +77,7 @@ export const KEY_ACCESS = {
   },
   /** Sign-in: the only one that reads password hashes. */
   login: {
-    read: ['CLUSTER', 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
+    read: ['CLUSTER', 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#'],
     write: ['ONCE#', ...EVENTS],
   },
   /** Signs the policy, its freshness, and routes. */
@@ -96,18 +94,10 @@ export const KEY_ACCESS = {
       'LEASE',
       'LOCKED#',
       'APIKEY#',
-      'ONCE#',
       ...POLICY_SOURCES,
     ],
     /** The version is bumped when the signed document grows old. */
-    write: [
-      'POLICY#version',
-      'POLICY#signed',
-      'POLICY#freshness',
-      'POLICYDOC#',
-      'ONCE#',
-      ...EVENTS,
-    ],
+    write: ['POLICY#version', 'POLICY#signed', 'POLICY#freshness', 'POLICYDOC#', 'ONCE#'],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {
