@@ -95,6 +95,12 @@ export const LIMITS = {
     'bytes',
     'Answer of a metadata service; a longer one is not read.',
   ),
+  tpmResponse: limit(4 * KiB, 'bytes', 'Response of a TPM to one command; it has no longer ones.'),
+  tpmTimeout: limit(
+    30 * second,
+    'ms',
+    'One command of a TPM; making an RSA key takes some of them many seconds.',
+  ),
   idToken: limit(
     16 * KiB,
     'bytes',
