@@ -44,9 +44,9 @@ async function openSocket(path: string): Promise<TpmDevice> {
   let held = Buffer.alloc(0)
   async function read(length: number): Promise<Buffer> {
     while (held.length < length) {
-      const { value, done } = await chunks.next()
-      if (done) throw broken('it closed the connection')
-      held = Buffer.concat([held, value])
+      const next = await chunks.next()
+      if (next.done) throw broken('it closed the connection')
+      held = Buffer.concat([held, next.value])
     }
     const taken = held.subarray(0, length)
     held = held.subarray(length)
