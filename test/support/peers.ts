@@ -23,6 +23,7 @@ export type PeerName =
   | 'swtpm'
   | 'swtpm_setup'
   | 'swtpm_localca'
+  | 'promtool'
 
 /** Daemons live outside the PATH of ordinary users. */
 const PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
