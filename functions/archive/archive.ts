@@ -6,6 +6,7 @@
 import { gzipSync } from 'node:zlib'
 import { plus, type Clock } from '../../core/clock.ts'
 import type { AuditEvent } from '../../core/domain/event.ts'
+import { reasonOf } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Log } from '../../core/log.ts'
 import { eventDocumentOf } from '../documents.ts'
@@ -62,17 +63,18 @@ export async function archiveDay(deps: ArchiveDeps, day: string): Promise<number
   return count
 }
 
-/** One daily run. Every day is tried; the first failure is thrown at the end, so that Lambda tries again and the alarm sees it. */
+/** One daily run. Every day is tried; failures are thrown at the end, so that Lambda tries again and the alarm sees it. */
 export async function archive(deps: ArchiveDeps): Promise<void> {
-  let failure: unknown
+  const failures: unknown[] = []
   for (const day of daysDue(deps.clock)) {
     try {
       const events = await archiveDay(deps, day)
       deps.log.info('archive.day', { day, events })
     } catch (e) {
-      deps.log.error('archive.failed', { day, reason: e instanceof Error ? e.message : 'unknown' })
-      failure ??= e
+      deps.log.error('archive.failed', { day, reason: reasonOf(e) })
+      failures.push(e)
     }
   }
-  if (failure !== undefined) throw failure
+  if (failures.length > 0)
+    throw new AggregateError(failures, 'days of the audit log were not copied')
 }

@@ -18,8 +18,12 @@ export interface Deployment {
 /** `given`: context values without their prefix. */
 export function deployment(given: Record<string, string | number> = {}): Deployment {
   const ours = Object.entries(given).map(([name, value]) => [`postern:${name}`, value])
-  const context = { ...flags, 'aws:cdk:bundling-stacks': [], ...Object.fromEntries(ours) }
-  const app = new App({ context })
+  const context: Record<string, unknown> = {
+    ...flags,
+    'aws:cdk:bundling-stacks': [],
+    ...Object.fromEntries(ours),
+  }
+  const app: App = new App({ context })
   const stacks = posternStacks(app, readContext(app.node))
   return {
     app,
