@@ -3,13 +3,14 @@
  * API, over DynamoDB and KMS that check signatures and IAM policies. What stands between this and an account is listed in docs/deploy.md.
  */
 import { App } from 'aws-cdk-lib'
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../../core/clock.ts'
 import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable } from '../../../functions/store/open.ts'
+import { readContext } from '../../../infra/context.ts'
 import { ControlPlane } from '../../../infra/stacks/control-plane.ts'
 import { fakeCloudFormation, type FakeCloudFormation } from '../../fakes/cloudformation.ts'
 import { fakeSts, type FakeSts } from '../../fakes/sts.ts'
@@ -45,12 +46,14 @@ function synthesise(
   outdir: string,
   context: { cluster: string; proxies: readonly string[] },
 ): void {
+  // The flags of a deployment from a clone.
+  const cdk = JSON.parse(readFileSync('cdk.json', 'utf8')) as { context: Record<string, unknown> }
   const app = new App({
     outdir,
-    context: { '@aws-cdk/aws-iam:minimizePolicies': true },
+    context: { ...cdk.context, 'postern:cluster': context.cluster },
     analyticsReporting: false,
   })
-  new ControlPlane(app, STACK, context)
+  new ControlPlane(app, STACK, readContext(app.node), { proxies: context.proxies })
   app.synth()
 }
 

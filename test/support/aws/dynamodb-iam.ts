@@ -20,9 +20,9 @@ export function dynamoRequests(
   input: Json,
   arnOf: (table: string) => string,
 ): IamRequest[] {
-  const need = (action: string, table: unknown, keys: readonly string[], index?: unknown) => ({
+  const need = (action: string, table: unknown, keys: readonly string[], index?: string) => ({
     action: `dynamodb:${action}`,
-    resource: arnOf(String(table)) + (index === undefined ? '' : `/index/${String(index)}`),
+    resource: arnOf(String(table)) + (index === undefined ? '' : `/index/${index}`),
     context: keys.length > 0 ? { [LEADING]: keys } : {},
   })
   const table = input['TableName']
@@ -34,7 +34,7 @@ export function dynamoRequests(
     case 'PutItem':
       return [need(operation, table, [pk(input['Item'])])]
     case 'Query':
-      return [need(operation, table, [queryKey(input)], input['IndexName'])]
+      return [need(operation, table, [queryKey(input)], input['IndexName'] as string | undefined)]
     case 'BatchGetItem':
       return Object.entries(input['RequestItems'] as Record<string, { Keys: Json[] }>).map(
         ([name, { Keys }]) => need(operation, name, Keys.map(pk)),

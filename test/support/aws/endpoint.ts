@@ -100,7 +100,7 @@ export async function awsEndpoint(backends: AwsBackends): Promise<AwsEndpoint> {
       return { status: 200, body: result }
     } catch (e) {
       if (e instanceof KmsError) return fail(400, e.type, e.message)
-      if (e instanceof DynamoException) return { status: e.statusCode, body: e.body as Json }
+      if (e instanceof DynamoException) return { status: e.statusCode, body: e.body }
       throw e
     }
   }

@@ -207,13 +207,17 @@ export async function httpApi(): Promise<HttpApi> {
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    let route: DeployedRoute | undefined
+    const found: { route?: DeployedRoute | undefined } = {}
     const answer = (
       status: number,
       headers: Readonly<Record<string, string | string[]>>,
       body: string | Buffer,
     ) => {
-      log.push({ route: route?.key ?? '-', status, path: (request.url ?? '').split('?')[0] ?? '' })
+      log.push({
+        route: found.route?.key ?? '-',
+        status,
+        path: (request.url ?? '').split('?')[0] ?? '',
+      })
       response.writeHead(status, { ...headers, 'apigw-requestid': `gw-${id}` }).end(body)
     }
     const own = (status: number, message: string) =>
@@ -226,7 +230,8 @@ export async function httpApi(): Promise<HttpApi> {
     const body = await bodyOf(request)
     if (!body) return own(413, 'Request Entity Too Large')
     const path = decoded((request.url ?? '/').split('?')[0] ?? '/').split('?')[0] ?? '/'
-    route = routeFor(deployment.routes, request.method ?? '', path)
+    const route = routeFor(deployment.routes, request.method ?? '', path)
+    found.route = route
     if (!route) return own(404, 'Not Found')
     const authorizer = route.iam ? authorized(request, body) : undefined
     if (route.iam && !authorizer) return own(403, 'Forbidden')

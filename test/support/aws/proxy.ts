@@ -15,6 +15,7 @@ import { plus, systemClock } from '../../../core/clock.ts'
 import { newId } from '../../../core/ids.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { openListener } from '../../../cli/up/listener.ts'
+import { KEY_ACCESS } from '../../../functions/store/key-access.ts'
 import { openStores } from '../../../functions/store/open.ts'
 import { keyStatements } from '../../../infra/constructs/key-grants.ts'
 import { apiClient } from '../../../net/http-client.ts'
@@ -111,7 +112,7 @@ export async function startCloudProxy(cloud: Cloud, front: Balancer): Promise<Cl
   const identity = { certificate: readCertificate(der), signer: keySigner(keys.privateKey) }
   const env = cloud.session(
     'proxy',
-    keyStatements('proxy', cloud.deployed.table.arn).map(
+    keyStatements(KEY_ACCESS.proxy, cloud.deployed.table.arn).map(
       (s) => s.toStatementJson() as unknown as Statement,
     ),
   )
