@@ -131,7 +131,7 @@ async function upgrade(url: URL, options: TunnelClientOptions, clock: Clock): Pr
   const socket = await dial({
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || (secure ? 443 : 80)),
-    tls: secure ? tlsOptions(options.trust) : undefined,
+    tls: secure ? tlsOptions({ ...options.trust, anyProxy: true }) : undefined,
     proxy: secure ? options.proxy : undefined,
     timeout: LIMITS.dialTimeout.value,
     clock,

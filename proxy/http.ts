@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { AppError } from '../core/errors.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
+import type { CaDocument, Discovery } from '../core/domain/cluster.ts'
 import type { ProxyState } from './counters.ts'
 
 const REASON: Readonly<Record<number, string>> = {
@@ -40,7 +40,9 @@ export function refuseUpgrade(socket: Duplex, error: AppError): void {
 
 export interface HealthDeps {
   state(): ProxyState
-  discovery: (() => Discovery) | undefined
+  /** Undefined: not answered here. */
+  discovery(): Discovery | undefined
+  cas(): CaDocument | undefined
 }
 
 /** True when the request was one of ours and is answered. */
@@ -61,6 +63,7 @@ export function answerRequest(
     response.end(request.method === 'HEAD' ? undefined : text)
     return true
   }
+  const told = (body: unknown): boolean => body !== undefined && answer(200, body)
   if (request.method !== 'GET' && request.method !== 'HEAD') return false
   switch (path) {
     case '/healthz':
@@ -68,7 +71,9 @@ export function answerRequest(
     case '/readyz':
       return answer(deps.state() === 'serving' ? 200 : 503, { state: deps.state() })
     case '/.well-known/postern':
-      return deps.discovery ? answer(200, deps.discovery()) : false
+      return told(deps.discovery())
+    case '/v1/ca':
+      return told(deps.cas())
     default:
       return false
   }

@@ -9,7 +9,8 @@ import { identityOf } from '../core/certs/identity.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
+import type { CaDocument, Discovery } from '../core/domain/cluster.ts'
+import type { CaBundle } from '../core/domain/policy.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
 import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -42,8 +43,15 @@ export interface ProxyDeps {
   /** Every `host:port` under which clients reach this proxy. A handshake that names another address is refused. */
   publicAddresses(): readonly string[]
   readonly policy: PolicySource
-  /** What `GET /.well-known/postern` answers here; without it that path is not served by `handleRequest`. */
-  readonly discovery?: (() => Discovery) | undefined
+  /** `host:port` that other proxies dial; default: the first of publicAddresses. */
+  readonly peerAddress?: (() => string) | undefined
+  /**
+   * What `GET /.well-known/postern` answers here, given the addresses of the proxies that live; without it that path is not
+   * served by `handleRequest`.
+   */
+  readonly discovery?: ((proxies: readonly string[]) => Discovery) | undefined
+  /** The CAs that this process was started with, for `GET /v1/ca`; without it that path is not served. */
+  readonly cas?: (() => CaBundle) | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -60,7 +68,7 @@ export interface Proxy {
   start(): Promise<void>
   /** For the HTTP server's `upgrade` event. Never throws; answers with HTTP when it refuses. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** `GET /healthz`, `/readyz`, `/.well-known/postern`. False: not one of these, nothing was written. */
+  /** `GET /healthz`, `/readyz`, `/.well-known/postern`, `/v1/ca`. False: not one of these, nothing was written. */
   handleRequest(request: IncomingMessage, response: ServerResponse): boolean
   /** Takes nothing new, tells every peer to come back in a while, and closes when all have left or after `ms`. */
   drain(ms: number): Promise<void>
@@ -88,12 +96,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const stopping = new AbortController()
   let state: ProxyState = 'starting'
 
+  const address = (): string => deps.publicAddresses()[0] ?? ''
   const rows = createPresenceRows({ presence, clock, random, counters, log })
   const lease = createLease({
     presence,
     proxyId,
     bootId,
-    address: () => deps.publicAddresses()[0] ?? '',
+    address,
+    peerAddress: () => deps.peerAddress?.() ?? address(),
     tunnels: () => registry.agentCount + registry.userCount,
     clock,
     counters,
@@ -179,6 +189,24 @@ export function createProxy(deps: ProxyDeps): Proxy {
     log,
   })
 
+  function discovery(): Discovery | undefined {
+    const known = [...new Set(lease.live.map((one) => one.address))]
+    return deps.discovery?.(known.length > 0 ? known : [address()])
+  }
+
+  function caDocument(): CaDocument | undefined {
+    const cas = feed.known?.policy.cas ?? deps.cas?.()
+    const said = discovery()
+    if (!cas || !deps.cas || !said) return undefined
+    return {
+      cluster,
+      host: { x509: [...cas.host.x509], ssh: [...cas.host.ssh] },
+      user: { x509: [...cas.user.x509], ssh: [...cas.user.ssh] },
+      policy: [...cas.policy],
+      ca_pins: said.ca_pins,
+    }
+  }
+
   function closedBecause(): AppError | undefined {
     return state === 'serving' ? undefined : busy(`the proxy is ${state}`)
   }
@@ -220,7 +248,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
     handleRequest: (request, response) =>
       answerRequest(request, response, {
         state: () => state,
-        discovery: deps.discovery,
+        discovery,
+        cas: caDocument,
       }),
     async drain(ms) {
       if (state === 'closed') return
