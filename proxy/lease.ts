@@ -34,6 +34,8 @@ export interface Lease {
   readonly liveProxies: number
   /** Their leases at that look; empty before the first. */
   readonly live: readonly ProxyLease[]
+  /** Milliseconds since it was renewed, counted from before that write; Infinity before the first. */
+  readonly age: number
 }
 
 export function createLease(deps: LeaseDeps): Lease {
@@ -43,6 +45,7 @@ export function createLease(deps: LeaseDeps): Lease {
   let held = false
   let renewing = false
   let live: readonly ProxyLease[] = []
+  let renewedAt = -Infinity
 
   function change(to: boolean): void {
     if (held === to) return
@@ -62,6 +65,7 @@ export function createLease(deps: LeaseDeps): Lease {
       tunnels: deps.tunnels(),
       expires,
     })
+    renewedAt = began
     expiry?.cancel()
     // Counted from before the write was sent: that is the time it names.
     const left = LIMITS.leaseTtl.value - (clock.monotonic() - began)
@@ -96,6 +100,9 @@ export function createLease(deps: LeaseDeps): Lease {
     },
     get live() {
       return live
+    },
+    get age() {
+      return clock.monotonic() - renewedAt
     },
     async start(signal) {
       while (!held) {

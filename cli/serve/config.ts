@@ -104,6 +104,8 @@ export type TlsConfig = 'off' | { readonly keyFile: string; readonly certFile: s
 export interface ServeConfig {
   readonly dataDir: string
   readonly log: LogConfig
+  /** Where metrics and health are shown; undefined: nowhere. */
+  readonly diag: ListenAddress | undefined
   /** For the very first start of a control plane. */
   readonly clusterName: string | undefined
   /** Where the table is; all undefined: as the AWS SDK finds it. */
@@ -158,6 +160,7 @@ export function parseServeConfig(
   return {
     dataDir: main?.data_dir ?? defaults.dataDir,
     log: logOf(main?.log),
+    diag: main?.diag_addr,
     clusterName: main?.cluster_name,
     store: {
       table: store?.table ?? 'postern',

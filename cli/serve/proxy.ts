@@ -10,9 +10,11 @@ import { caPin } from '../../core/certs/signer.ts'
 import type { CaBundle } from '../../core/domain/policy.ts'
 import { AppError, toAppError } from '../../core/errors.ts'
 import { proxyIdOf } from '../../core/ids.ts'
+import { createMetrics } from '../../core/metrics/metrics.ts'
 import { apiPolicySource } from '../../proxy/policy-source.ts'
 import { createProxy } from '../../proxy/proxy.ts'
 import type { Cli } from '../cli.ts'
+import { serveDiagnostics } from '../diagnostics.ts'
 import { address } from '../listen.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
 import { openListener, type TlsMaterial } from '../up/listener.ts'
@@ -83,6 +85,7 @@ export async function serveProxy(cli: Cli, config: ServeConfig): Promise<void> {
     joining = false
     stopping.push(() => identity.api.close())
     const { clock } = identity
+    const metrics = createMetrics()
     const trust = trustOf(() => identity.current())
 
     let port = listen.port
@@ -107,10 +110,15 @@ export async function serveProxy(cli: Cli, config: ServeConfig): Promise<void> {
         proxies: [...proxies],
         ca_pins: trust().host.map((ca) => caPin(ca.publicKey)),
       }),
+      metrics,
       clock,
       random,
       log,
     })
+    if (config.diag)
+      stopping.push(
+        await serveDiagnostics(config.diag, { metrics, clock, log, ready: () => proxy.ready() }),
+      )
     const given = await ownTls(config.proxy.tls, clock, log)
     const listener = await openListener(
       listen,

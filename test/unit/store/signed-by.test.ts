@@ -1,6 +1,6 @@
 // The store on loopback believes a signature and nothing else: every user of the machine reaches its port.
 import { describe, expect, test } from 'vitest'
-import { signV4 } from '../../../agent/join/aws/sigv4.ts'
+import { signV4 } from '../../../core/aws/sigv4.ts'
 import { instant } from '../../../core/clock.ts'
 import { signedBy } from '../../../functions/store/embedded/signed-by.ts'
 
