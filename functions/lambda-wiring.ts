@@ -9,13 +9,13 @@ import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
-import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createStsClient } from './join/sts.ts'
+import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
@@ -24,10 +24,7 @@ import { publicCas } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
-const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
-  void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
-/** One JSON object a line, as CloudWatch Logs Insights reads it. */
-export const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+export const log = lambdaLog
 
 interface Cloud {
   readonly env: FunctionEnv
