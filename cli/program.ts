@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { serveCommands } from './commands/serve.ts'
 import { signInCommands } from './commands/sign-in.ts'
@@ -45,6 +46,7 @@ function programFor(host: Host): Command {
     signInCommands,
     accessCommands,
     resourceCommands,
+    doctorCommand,
   ])
     define(program, host)
   return program
