@@ -4,7 +4,7 @@
  * make must be allowed by the policies of that template.
  */
 import type { ChildProcess } from 'node:child_process'
-import { appendFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -131,6 +131,25 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
       fields: Record<string, unknown>
     }[]
 
+  /** Lets machines of a role join, in any number. */
+  async function iamToken(name: string, roles: readonly string[], role: string) {
+    const allow = [
+      { aws_account: ACCOUNT, aws_arn: `arn:aws:sts::${ACCOUNT}:assumed-role/${role}/*` },
+    ]
+    const minted = await curl(
+      'POST',
+      '/v1/tokens',
+      {
+        kind: 'token',
+        version: 'v2',
+        metadata: { name },
+        spec: { roles, join_method: 'iam', max_uses: null, allow },
+      },
+      operator(),
+    )
+    expect(minted.status, JSON.stringify(minted.body)).toBe(201)
+  }
+
   /** A real agent process, until it is online. */
   async function agent(name: string, join_: string, env: Record<string, string> = {}) {
     const file = join(home.dir, `${name}.yaml`)
@@ -160,6 +179,7 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
       const { body } = await Promise.race([
         curl('GET', `/v1/nodes/${name}`, undefined, operator()),
         gone,
+        ...(proxy ? [proxy.ended] : []),
       ])
       if ((body['status'] as { online?: boolean } | undefined)?.online) return
     }
@@ -218,9 +238,8 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
   })
 
   test('an agent joins with a token that was minted by curl, and ssh reaches it', async () => {
-    const cas = await curl('GET', '/v1/ca')
-    appendFileSync(ca, (cas.body['host'] as { x509: string[] }).x509.join(''))
-    proxy = await startCloudProxy(cloud, front)
+    await iamToken('proxies', ['Proxy'], 'PosternProxy')
+    proxy = await startCloudProxy({ cloud, front, token: 'proxies', ca })
     const minted = await curl('POST', '/v1/tokens', { roles: ['Node', 'App'] }, operator())
     expect(minted.status).toBe(201)
     await agent('web-1', `auth_token: ${String(minted.body['secret'])}`)
@@ -242,19 +261,7 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
       account: ACCOUNT,
       arn,
     })
-    const allow = [{ aws_account: ACCOUNT, aws_arn: `arn:aws:sts::${ACCOUNT}:assumed-role/web/*` }]
-    const minted = await curl(
-      'POST',
-      '/v1/tokens',
-      {
-        kind: 'token',
-        version: 'v2',
-        metadata: { name: 'web-fleet' },
-        spec: { roles: ['Node', 'App'], join_method: 'iam', max_uses: null, allow },
-      },
-      operator(),
-    )
-    expect(minted.status).toBe(201)
+    await iamToken('web-fleet', ['Node', 'App'], 'web')
     await agent('web-2', 'join_params: { method: iam, token_name: web-fleet }', {
       AWS_ACCESS_KEY_ID: 'ASIAEXAMPLEROLEOFWEB',
       AWS_SECRET_ACCESS_KEY: 'temporary',
@@ -262,9 +269,9 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
       AWS_REGION: REGION,
     })
     const joins = await events('agent.join')
-    expect(joins.find((e) => e.fields['method'] === 'iam')).toMatchObject({
+    expect(joins.find((e) => e.fields['node'] === 'web-2')).toMatchObject({
       outcome: 'ok',
-      fields: { subject: arn, node: 'web-2' },
+      fields: { method: 'iam', subject: arn },
     })
     expect((await run(['ssh', `${LOGIN}@web-2`, 'true'])).code).toBe(0)
     // The agent's own events come by an upload in its own time.
