@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { caCommands } from './commands/ca.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { signInCommands } from './commands/sign-in.ts'
 import { tokenCommands } from './commands/tokens.ts'
@@ -43,6 +44,7 @@ function programFor(host: Host): Command {
     signInCommands,
     accessCommands,
     resourceCommands,
+    caCommands,
   ])
     define(program, host)
   return program

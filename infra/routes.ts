@@ -3,12 +3,13 @@ import type { Verb } from '../functions/store/key-access.ts'
 
 export type FunctionVerb = Exclude<Verb, 'proxy'>
 
-export const VERBS = ['api', 'join', 'login', 'policy'] as const satisfies readonly FunctionVerb[]
+export const VERBS = ['api', 'join', 'login', 'policy', 'rotate'] as const satisfies readonly FunctionVerb[]
 
 /** HTTP API route keys. What no other verb takes is the api function's. */
 export const ROUTES: Readonly<Record<FunctionVerb, readonly string[]>> = {
   join: ['POST /v1/join', 'POST /v1/join/challenge', 'POST /v1/renew'],
   login: ['POST /v1/login/{proxy+}', 'POST /v1/certs'],
   policy: ['GET /v1/policy', 'GET /v1/policy/freshness', 'POST /v1/routes'],
+  rotate: ['GET /v1/cas', 'POST /v1/cas/{proxy+}'],
   api: ['$default'],
 }

@@ -17,6 +17,8 @@ export const policyAnswer = z.object({
   policy: z.string(),
   /** Compact JWS of a `Freshness`. */
   freshness: z.string(),
+  /** How the policy key came to be the one it is, for who was away while it changed. */
+  links: z.array(z.string()).exactOptional(),
 })
 export type PolicyAnswer = z.output<typeof policyAnswer>
 

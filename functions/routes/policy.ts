@@ -28,10 +28,12 @@ export function policyRoutes(app: VerbApp, deps: PolicyDeps): void {
     c.header('etag', etag)
     c.header(FRESHNESS_HEADER, stamp.jws)
     if (c.req.header('if-none-match') === etag) return c.body(null, 304)
+    const links = (await deps.stores.cas.signed())?.links ?? []
     const answer: PolicyAnswer = {
       version: policy.version,
       policy: policy.jws,
       freshness: stamp.jws,
+      ...(links.length > 0 ? { links: [...links] } : {}),
     }
     return c.json(answer)
   })
