@@ -71,6 +71,12 @@ export interface LogConfig {
   readonly format: 'text' | 'json'
 }
 
+export interface DiagAddress {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
 export interface AgentConfig {
   readonly nodeName: string
   /** The machine's own name, shown in lists. */
@@ -81,6 +87,8 @@ export interface AgentConfig {
   readonly join: JoinConfig
   readonly caPins: readonly string[]
   readonly log: LogConfig
+  /** Private address of /metrics, /healthz and /readyz; undefined: none. */
+  readonly diag: DiagAddress | undefined
   /** undefined = not enabled. */
   readonly ssh: SshServiceConfig | undefined
   readonly app: AppServiceConfig | undefined
@@ -134,6 +142,7 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     proxyServer: main.proxy_server,
     join,
     caPins: main.ca_pin ?? [],
+    diag: main.diag_addr,
     log: {
       output: main.log?.output ?? 'stderr',
       severity: main.log?.severity ?? 'INFO',

@@ -58,6 +58,12 @@ export const LIMITS = {
   ),
   rateLoginPerMinute: limit(20, 'per minute', 'Sign-in attempts for one user name; above it 429.'),
 
+  metricSeries: limit(
+    1000,
+    'count',
+    'Label combinations of one metric; new ones above it are not counted.',
+  ),
+
   // Names and resources
   nameLength: limit(63, 'count', 'Characters of a node, app, db or cluster name.'),
   labels: limit(64, 'count', 'Labels of one resource.'),

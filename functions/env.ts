@@ -1,5 +1,6 @@
 /** What a function is told by its environment. A variable that is missing or wrong is named; there are no defaults for keys. */
 import * as z from 'zod'
+import { resourceName } from '../core/domain/name.ts'
 import { AppError } from '../core/errors.ts'
 import { parse } from '../core/parse.ts'
 
@@ -17,9 +18,11 @@ export const FUNCTION_ENV = z.object({
   POSTERN_ORIGINS: list.pipe(z.array(z.url({ protocol: /^https$/ }))),
   /** `host:port` of the proxies, commas between. Every verb. */
   POSTERN_PROXIES: list,
+  /** Name of the cluster that the first bootstrap makes: bootstrap. */
+  POSTERN_CLUSTER: resourceName.optional(),
   /** HMAC key in KMS that sealing secrets are made of: api, join. */
   POSTERN_SEAL_KEY: keyId.optional(),
-  /** Signing keys in KMS: join, login, policy respectively. */
+  /** Signing keys in KMS: join, login, policy respectively; bootstrap reads the public halves of all three. */
   POSTERN_HOST_CA_KEY: keyId.optional(),
   POSTERN_USER_CA_KEY: keyId.optional(),
   POSTERN_POLICY_KEY: keyId.optional(),
@@ -32,7 +35,12 @@ export const readEnv = (env: NodeJS.ProcessEnv = process.env): FunctionEnv =>
 /** A variable that this verb cannot do without. */
 export function need(
   env: FunctionEnv,
-  name: 'POSTERN_SEAL_KEY' | 'POSTERN_HOST_CA_KEY' | 'POSTERN_USER_CA_KEY' | 'POSTERN_POLICY_KEY',
+  name:
+    | 'POSTERN_CLUSTER'
+    | 'POSTERN_SEAL_KEY'
+    | 'POSTERN_HOST_CA_KEY'
+    | 'POSTERN_USER_CA_KEY'
+    | 'POSTERN_POLICY_KEY',
 ): string {
   const value = env[name]
   if (value !== undefined) return value

@@ -4,6 +4,7 @@
  */
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { KMSClient } from '@aws-sdk/client-kms'
+import { HOST_CA_PATH, USER_CA_PATH } from '../core/api/bootstrap.ts'
 import { systemClock } from '../core/clock.ts'
 import { CA_KINDS, type CaKind } from '../core/domain/ca.ts'
 import { AppError } from '../core/errors.ts'
@@ -20,7 +21,7 @@ import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { kmsKeyring } from './signers/kms-keyring.ts'
-import { kmsSecret } from './signers/kms.ts'
+import { kmsSecret, kmsSigner } from './signers/kms.ts'
 import { initialKeys } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
@@ -28,7 +29,7 @@ import type { Stores } from './store/stores.ts'
 const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
   void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
 /** One JSON object a line, as CloudWatch Logs Insights reads it. */
-const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+export const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
 
 interface Cloud {
   readonly env: FunctionEnv
@@ -44,6 +45,14 @@ const INITIAL_KEY = {
   user: 'POSTERN_USER_CA_KEY',
   policy: 'POSTERN_POLICY_KEY',
 } as const
+const storesOf = (env: FunctionEnv, secret: Uint8Array): Stores =>
+  openStores({
+    client: new DynamoDBClient({}),
+    tableName: env.POSTERN_TABLE,
+    cursorKey: deriveKey(secret, 'cursor'),
+    clock: systemClock,
+    random: systemRandom,
+  })
 
 /** `secret` is for verbs that page through lists or seal; the others never open a cursor. */
 async function open(
@@ -54,16 +63,9 @@ async function open(
 ): Promise<Cloud> {
   const clock = systemClock
   const random = systemRandom
-  const stores = openStores({
-    client: new DynamoDBClient({}),
-    tableName: env.POSTERN_TABLE,
-    cursorKey: deriveKey(secret, 'cursor'),
-    clock,
-    random,
-  })
+  const stores = storesOf(env, secret)
   const row = await stores.cluster.get()
-  if (!row)
-    throw new AppError('ERR_CONFIG_INVALID', `table ${env.POSTERN_TABLE}: has no cluster yet`)
+  if (!row) throw new AppError('ERR_CLUSTER_NEW')
   const initial = row.cas && initialKeys(row.cas, row.created)
   const cas = await openLiveCas({
     store: stores.cas,
@@ -141,4 +143,37 @@ export async function rotateDeps(): Promise<RotateDeps> {
   const { base, stores } = await open(env, kms, noSecret())
   const keyring = kmsKeyring(kms, base.cluster, () => undefined)
   return { ...base, stores, keyring }
+}
+
+/** Before there is a cluster: the verb certifies its own CA key, and nothing of the table is touched. */
+async function caDeps(
+  variable: 'POSTERN_HOST_CA_KEY' | 'POSTERN_USER_CA_KEY',
+  ca: { readonly path: string; readonly commonName: string },
+) {
+  const { env, kms } = connect()
+  const signer = await kmsSigner(kms, need(env, variable))
+  return { clock: systemClock, random: systemRandom, log, ca: { ...ca, signer } }
+}
+export const hostCaDeps = () =>
+  caDeps('POSTERN_HOST_CA_KEY', { path: HOST_CA_PATH, commonName: 'Postern host CA' })
+export const userCaDeps = () =>
+  caDeps('POSTERN_USER_CA_KEY', { path: USER_CA_PATH, commonName: 'Postern user CA' })
+
+export async function bootstrapDeps() {
+  const { env, kms } = connect()
+  const keyOf = async (variable: Parameters<typeof need>[1]) =>
+    (await kmsSigner(kms, need(env, variable))).publicKey
+  const [host, user, policy] = await Promise.all([
+    keyOf('POSTERN_HOST_CA_KEY'),
+    keyOf('POSTERN_USER_CA_KEY'),
+    keyOf('POSTERN_POLICY_KEY'),
+  ])
+  return {
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    cluster: need(env, 'POSTERN_CLUSTER'),
+    keys: { host, user, policy },
+    stores: storesOf(env, noSecret()),
+  }
 }

@@ -1,15 +1,16 @@
 /** The function `rotate`: its routes over HTTP, and the look at automatic rotations when the schedule calls. */
-import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
+import { lambdaHandler, type Handler } from './lambda.ts'
 import { createVerb } from './verb.ts'
 import { createTick, mountRotate } from './verbs/rotate.ts'
-import { rotateDeps } from './lambda-wiring.ts'
+import { log, rotateDeps } from './lambda-wiring.ts'
 
-const deps = await rotateDeps()
-const http = handle(createVerb(deps, mountRotate))
-const tick = createTick(deps)
+const http = lambdaHandler(log, async () => createVerb(await rotateDeps(), mountRotate))
 
-/** EventBridge sends `{"source": "aws.events" | "aws.scheduler", …}`; everything else came over the HTTP API. */
+/** What EventBridge sends has a `source`; an HTTP API's event has a `rawPath`. */
+type Scheduled = { readonly source: string }
+
 export const handler = async (
-  event: LambdaEvent | { readonly source: string },
-  context?: LambdaContext,
-): Promise<unknown> => ('source' in event ? { moved: await tick() } : http(event, context))
+  event: Parameters<Handler>[0] | Scheduled,
+  context: Parameters<Handler>[1],
+): Promise<unknown> =>
+  'rawPath' in event ? http(event, context) : { moved: await createTick(await rotateDeps())() }

@@ -3,13 +3,32 @@ import type { Verb } from '../functions/store/key-access.ts'
 
 export type FunctionVerb = Exclude<Verb, 'proxy'>
 
-export const VERBS = ['api', 'join', 'login', 'policy', 'rotate'] as const satisfies readonly FunctionVerb[]
+export const VERBS = [
+  'api',
+  'join',
+  'login',
+  'policy',
+  'bootstrap',
+  'rotate',
+] as const satisfies readonly FunctionVerb[]
 
 /** HTTP API route keys. What no other verb takes is the api function's. */
 export const ROUTES: Readonly<Record<FunctionVerb, readonly string[]>> = {
-  join: ['POST /v1/join', 'POST /v1/join/challenge', 'POST /v1/renew'],
-  login: ['POST /v1/login/{proxy+}', 'POST /v1/certs'],
+  join: [
+    'POST /v1/join',
+    'POST /v1/join/challenge',
+    'POST /v1/renew',
+    'POST /v1/bootstrap/host-ca',
+  ],
+  login: ['POST /v1/login/{proxy+}', 'POST /v1/certs', 'POST /v1/bootstrap/user-ca'],
+  bootstrap: ['POST /v1/bootstrap'],
   policy: ['GET /v1/policy', 'GET /v1/policy/freshness', 'POST /v1/routes'],
   rotate: ['GET /v1/cas', 'POST /v1/cas/{proxy+}'],
   api: ['$default'],
 }
+
+/**
+ * Routes that only IAM callers of this account reach: API Gateway verifies the AWS signature before a function runs (docs/adr/0045).
+ * All others are authenticated by the functions.
+ */
+export const guardedByIam = (route: string): boolean => /^POST \/v1\/bootstrap(\/|$)/.test(route)

@@ -4,7 +4,7 @@ set -eu
 
 # program:Debian package
 PEERS='ssh:openssh-client sshd:openssh-server rsync:rsync nginx:nginx psql:postgresql-client openssl:openssl curl:curl
-script:bsdutils expect:expect tmux:tmux'
+script:bsdutils expect:expect tmux:tmux promtool:prometheus'
 
 missing=''
 packages=''

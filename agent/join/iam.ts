@@ -8,7 +8,7 @@ import {
   type IamEvidence,
 } from '../../core/join/iam.ts'
 import { findCredentials } from './aws/credentials.ts'
-import { signV4 } from './aws/sigv4.ts'
+import { signV4 } from '../../core/aws/sigv4.ts'
 import type { EvidenceCollector } from './collector.ts'
 import { localHttp } from './local-http.ts'
 

@@ -2,7 +2,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { authorizedKey, publicKeyBlob } from '../../core/certs/ssh-key.ts'
 import { caPin, keyAlgorithm, thumbprint } from '../../core/certs/signer.ts'
-import { readCertificate, toPem } from '../../core/certs/x509-read.ts'
+import { readCertificate, toPem, type Certificate } from '../../core/certs/x509-read.ts'
 import { trustedKeys, type CaKey, type CaKind, type CaState } from '../../core/domain/ca.ts'
 import type { CaBundle, JsonWebKeyLike } from '../../core/domain/policy.ts'
 import { AppError, invariant } from '../../core/errors.ts'
@@ -21,13 +21,23 @@ export function policyJwk(key: KeyObject): JsonWebKeyLike {
   }
 }
 
-function side(keys: readonly CaKey[]): { x509: string[]; ssh: string[] } {
-  const certificates = keys.map((key) => readCertificate(key.certificate ?? ''))
+function sideOf(certificates: readonly Certificate[]): { x509: string[]; ssh: string[] } {
   return {
     x509: certificates.map((certificate) => toPem(certificate.raw)),
     ssh: certificates.map(({ publicKey }) => authorizedKey(publicKeyBlob(publicKey))),
   }
 }
+
+/** The bundle that a deployment begins with. */
+export const bundleOf = (
+  host: Certificate,
+  user: Certificate,
+  policy: { readonly publicKey: KeyObject },
+): CaBundle => ({
+  host: sideOf([host]),
+  user: sideOf([user]),
+  policy: [policyJwk(policy.publicKey)],
+})
 
 function keysOf(states: readonly CaState[], kind: CaKind): CaKey[] {
   const state = states.find((one) => one.kind === kind)
@@ -35,11 +45,14 @@ function keysOf(states: readonly CaState[], kind: CaKind): CaKey[] {
   return trustedKeys(state)
 }
 
+const certificatesOf = (keys: readonly CaKey[]): Certificate[] =>
+  keys.map((key) => readCertificate(key.certificate ?? ''))
+
 export function publicCas(states: readonly CaState[]): PublicCas {
   const host = keysOf(states, 'host')
   const bundle: CaBundle = {
-    host: side(host),
-    user: side(keysOf(states, 'user')),
+    host: sideOf(certificatesOf(host)),
+    user: sideOf(certificatesOf(keysOf(states, 'user'))),
     policy: keysOf(states, 'policy').flatMap((key) => (key.jwk ? [key.jwk] : [])),
   }
   return {

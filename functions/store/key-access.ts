@@ -128,6 +128,11 @@ export const KEY_ACCESS = {
     ],
     write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
+  /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
+  bootstrap: {
+    read: [...BASE, 'ROLE#', 'USER#'],
+    write: ['CLUSTER', 'ROLE#', 'USER#', 'POLICY#version', 'APIKEY#', 'KEYID#', ...EVENTS],
+  },
   /** Its lease, the tunnels it holds, the policy version. */
   proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version'], write: ['LEASE', 'TUNNEL#'] },
 } as const satisfies Record<string, KeyAccess>

@@ -24,7 +24,7 @@ interface Row {
 
 /* prettier-ignore */
 export const ENTITIES = {
-  cluster:     { pk: 'CLUSTER', sk: 'CLUSTER', gsi1: '', ttl: '', invariant: 'One row, put if absent at the first start; never written again but for its public CAs.' },
+  cluster:     { pk: 'CLUSTER', sk: 'CLUSTER', gsi1: '', ttl: '', invariant: 'One row, put if absent at the first start; never written again.' },
   ca:          { pk: 'CA', sk: '<kind>', gsi1: '', ttl: '', invariant: 'Moves by compare and set; every change bumps the policy version in the same transaction. Public halves only.' },
   token:       { pk: 'TOKEN#<name>', sk: 'TOKEN', gsi1: 'LIST#token#<shard> by name', ttl: 'a week after it expires', invariant: 'Uses are counted under the condition: there, this very one, not expired, uses left.' },
   secret:      { pk: 'SECRET#<sha256 of secret>', sk: 'SECRET', gsi1: '', ttl: 'with its token', invariant: 'Points to a token; counts only while that token names this hash. The secret itself is nowhere.' },

@@ -16,6 +16,8 @@ export interface VerbFunctionProps {
   readonly table: TableV2
   /** The one key this verb signs with; absent = it signs nothing. */
   readonly signingKey?: IKey
+  /** Keys of other verbs whose public halves this one reads. */
+  readonly publicKeys?: readonly IKey[]
   /** HMAC key whose MACs are this verb's sealing secrets. */
   readonly sealKey?: IKey
   readonly environment: Record<string, string>
@@ -44,6 +46,13 @@ export class VerbFunction extends Construct {
         new PolicyStatement({
           actions: ['kms:Sign', 'kms:GetPublicKey'],
           resources: [props.signingKey.keyArn],
+        }),
+      )
+    if (props.publicKeys?.length)
+      this.role.addToPolicy(
+        new PolicyStatement({
+          actions: ['kms:GetPublicKey'],
+          resources: props.publicKeys.map((key) => key.keyArn),
         }),
       )
     if (props.sealKey)

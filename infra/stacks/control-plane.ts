@@ -4,6 +4,7 @@
  */
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib'
 import { CfnStage, HttpApi, HttpMethod, HttpNoneAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2'
+import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers'
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations'
 import { Key, KeySpec, KeyUsage } from 'aws-cdk-lib/aws-kms'
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
@@ -12,7 +13,7 @@ import { acknowledge } from '../acknowledged.ts'
 import { posternTable } from '../constructs/table.ts'
 import { VerbFunction } from '../constructs/verb-function.ts'
 import type { DeployContext } from '../context.ts'
-import { ROUTES, VERBS, type FunctionVerb } from '../routes.ts'
+import { guardedByIam, ROUTES, VERBS, type FunctionVerb } from '../routes.ts'
 
 /** Which CA each verb signs with, and how its function is told. What is absent signs nothing. */
 const SIGNS = {
@@ -33,21 +34,38 @@ export class ControlPlane extends Stack {
     })
     this.guardStage(api)
 
+    const keys = new Map(
+      Object.entries(SIGNS).map(([verb, { key }]) => [
+        verb,
+        this.signingKey(`${key}Key`, `Postern ${key} signing key`),
+      ]),
+    )
     for (const verb of VERBS) {
       const signs = verb in SIGNS ? SIGNS[verb as keyof typeof SIGNS] : undefined
-      const signingKey =
-        signs && this.signingKey(`${signs.key}Key`, `Postern ${signs.key} signing key`)
+      const signingKey = keys.get(verb)
+      // It certifies what the others sign with, so it sees the public halves of all.
+      const publicKeys = verb === 'bootstrap' ? [...keys.values()] : []
       const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
       const { fn } = new VerbFunction(this, verb, {
         verb,
         table,
         ...(signingKey && { signingKey }),
+        publicKeys,
         ...(sealKey && { sealKey }),
         environment: {
           POSTERN_TABLE: table.tableName,
           POSTERN_ORIGINS: api.apiEndpoint,
           POSTERN_PROXIES: context.proxies.join(','),
           ...(signs && signingKey && { [signs.variable]: signingKey.keyArn }),
+          ...(verb === 'bootstrap' && {
+            POSTERN_CLUSTER: context.cluster,
+            ...Object.fromEntries(
+              Object.entries(SIGNS).map(([by, { variable }]) => [
+                variable,
+                keys.get(by)?.keyArn ?? '',
+              ]),
+            ),
+          }),
           ...(sealKey && { POSTERN_SEAL_KEY: sealKey.keyArn }),
         },
       })
@@ -55,14 +73,19 @@ export class ControlPlane extends Stack {
       for (const route of ROUTES[verb]) this.route(api, route, integration)
     }
     new CfnOutput(this, 'ApiUrl', { value: api.apiEndpoint })
+    new CfnOutput(this, 'Cluster', { value: context.cluster })
+    new CfnOutput(this, 'FirstOperator', {
+      value: `npx postern bootstrap --stack ${this.stackName} --region ${this.region}`,
+      description: 'Run this once, with the credentials that deployed',
+    })
     new CfnOutput(this, 'TableName', { value: table.tableName })
     acknowledge(this)
   }
 
-  /** Requests are authenticated by the functions: no authorizer of the gateway knows signed requests. */
+  /** Requests are authenticated by the functions, whose signed requests no gateway knows; those of the deployer by AWS IAM. */
   private route(api: HttpApi, key: string, integration: HttpLambdaIntegration): void {
     const [method = '', path] = key.split(' ')
-    const authorizer = new HttpNoneAuthorizer()
+    const authorizer = guardedByIam(key) ? new HttpIamAuthorizer() : new HttpNoneAuthorizer()
     if (path === undefined) {
       api.addRoutes({ path: '/{proxy+}', integration, authorizer })
       return

@@ -41,6 +41,7 @@ describe('who may sign with which key', () => {
     ['join', 'HostCaKey'],
     ['login', 'UserCaKey'],
     ['policy', 'PolicyKey'],
+    ['bootstrap', undefined],
   ])('%s: %s', (verb, key) => {
     const signing = statements(verb).filter((s) => listed(s.Action).includes('kms:Sign'))
     expect(signing.map((s) => JSON.stringify(s.Resource)).join()).toContain(key ?? '')
@@ -120,6 +121,19 @@ test('functions run on arm64 and have no secret in their environment', () => {
     ).toEqual([])
     expect(JSON.stringify(f.Properties.Environment)).not.toMatch(/pst_(join|key)_|PRIVATE KEY/)
   }
+})
+
+// What it stops: an operator key for anybody on the internet.
+test('only IAM callers reach the routes of bootstrap', () => {
+  const routes = Object.values(template.findResources('AWS::ApiGatewayV2::Route')) as {
+    Properties: { RouteKey: string; AuthorizationType?: string }
+  }[]
+  const guarded = routes.filter((r) => r.Properties.AuthorizationType === 'AWS_IAM')
+  expect(guarded.map((r) => r.Properties.RouteKey).sort()).toEqual([
+    'POST /v1/bootstrap',
+    'POST /v1/bootstrap/host-ca',
+    'POST /v1/bootstrap/user-ca',
+  ])
 })
 
 test('the API is throttled and writes access logs', () => {

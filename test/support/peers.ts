@@ -20,6 +20,7 @@ export type PeerName =
   | 'script'
   | 'expect'
   | 'tmux'
+  | 'promtool'
 
 /** Daemons live outside the PATH of ordinary users. */
 const PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
