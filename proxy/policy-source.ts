@@ -9,6 +9,7 @@ export interface SignedPolicy {
   readonly policy: string
   /** typ `postern-fresh+jws`. */
   readonly freshness: string
+  readonly links?: readonly string[]
 }
 
 export interface PolicySource {

@@ -34,6 +34,8 @@ export interface Policy {
   readonly locks: readonly Lock[]
   /** In each list the one that signs comes first. */
   readonly cas: CaBundle
+  /** Counts changes of the CAs. */
+  readonly caVersion?: number
   /** `sha256:…` of host CA keys that are trusted no more, whatever a configuration pins. */
   readonly retired?: readonly string[]
   /** By when an agent whose certificate is not of the first host CA has renewed it; epoch seconds. */

@@ -35,7 +35,7 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
     const snapshot = await store.snapshot(now)
     // A CA's change bumps the version like any other; what is read after the version is never older than it.
     await deps.cas.refresh('now')
-    const { bundle, retired } = deps.cas.now
+    const { bundle, retired, version: caVersion } = deps.cas.now
     const host = deps.cas.states.find((state) => state.kind === 'host')
     const by = host && renewBy(host)
     const policy: Policy = {
@@ -47,6 +47,7 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
       users: Object.fromEntries(snapshot.users.map((user) => [user.name, user.roles])),
       locks: snapshot.locks,
       cas: bundle,
+      caVersion,
       ...(retired.length > 0 ? { retired } : {}),
       ...(by === undefined ? {} : { renewBy: seconds(by) }),
     }

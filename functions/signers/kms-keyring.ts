@@ -56,15 +56,14 @@ export function kmsKeyring(
       if (key.ref === '') return
       const KeyId = key.ref
       // Disabled first: from now on nobody signs with it, whatever becomes of the deletion.
-      for (const command of [
-        new DisableKeyCommand({ KeyId }),
-        new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: DELETE_AFTER_DAYS }),
-      ])
-        await client.send(command as DisableKeyCommand).catch((cause: unknown) => {
-          const name = cause instanceof Error ? cause.name : ''
-          if (name !== 'NotFoundException' && name !== 'KMSInvalidStateException')
-            throw kmsFailure('retire', cause)
-        })
+      const gone = (cause: unknown): void => {
+        const name = cause instanceof Error ? cause.name : ''
+        if (name !== 'NotFoundException' && name !== 'KMSInvalidStateException')
+          throw kmsFailure('retire', cause)
+      }
+      await client.send(new DisableKeyCommand({ KeyId })).catch(gone)
+      const later = { KeyId, PendingWindowInDays: DELETE_AFTER_DAYS }
+      await client.send(new ScheduleKeyDeletionCommand(later)).catch(gone)
     },
   }
 }
