@@ -107,6 +107,12 @@ const main = z.strictObject({
         )
         .optional(),
       gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+      tpm: z
+        .strictObject({
+          device: absolutePath.optional(),
+          ek: z.enum(['rsa', 'ecc'], 'use rsa or ecc').optional(),
+        })
+        .optional(),
     })
     .optional(),
   ca_pin: z

@@ -101,6 +101,12 @@ export const LIMITS = {
     'bytes',
     'Answer of a metadata service; a longer one is not read.',
   ),
+  tpmResponse: limit(4 * KiB, 'bytes', 'Response of a TPM to one command; it has no longer ones.'),
+  tpmTimeout: limit(
+    30 * second,
+    'ms',
+    'One command of a TPM; making an RSA key takes some of them many seconds.',
+  ),
   idToken: limit(
     16 * KiB,
     'bytes',
@@ -443,6 +449,8 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
+  archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
 } as const satisfies Record<string, Limit>
 

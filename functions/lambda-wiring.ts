@@ -9,7 +9,6 @@ import { systemClock } from '../core/clock.ts'
 import { CA_KINDS, type CaKind } from '../core/domain/ca.ts'
 import { AppError } from '../core/errors.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
-import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
@@ -17,6 +16,7 @@ import { firstState, openLiveCas, type SigningCas } from './ca/live.ts'
 import type { ApiDeps, BaseDeps, JoinDeps, LoginDeps, PolicyDeps, RotateDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createStsClient } from './join/sts.ts'
+import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
@@ -26,10 +26,7 @@ import { initialKeys } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
-const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
-  void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
-/** One JSON object a line, as CloudWatch Logs Insights reads it. */
-export const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+export const log = lambdaLog
 
 interface Cloud {
   readonly env: FunctionEnv
