@@ -22,7 +22,7 @@ import type { AgentService } from './services/service.ts'
 export interface RunnerDeps
   extends
     Omit<TunnelKeeperDeps, 'held' | 'service' | 'audit'>,
-    Omit<EnrolmentDeps, 'hold' | 'held' | 'keeper' | 'onWaiting' | 'signal'> {
+    Omit<EnrolmentDeps, 'kind' | 'hold' | 'held' | 'keeper' | 'onWaiting' | 'signal'> {
   readonly serviceDir: string
   createService(runner: ServiceParts): AgentService
   /** What this service serves now. */

@@ -25,6 +25,8 @@ export interface KnownPolicy {
   readonly hostCas: readonly Certificate[]
   readonly userCas: readonly Certificate[]
   readonly keys: readonly KeyObject[]
+  /** The CAs as the policy key signed them for everybody; passed on unread. */
+  readonly signedCas?: { readonly jws: string; readonly links: readonly string[] }
 }
 
 export interface PolicyFeedDeps {
@@ -127,7 +129,8 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
     const reached = await walkLinks(keys(), answer.links ?? [], cluster)
     const next = await readPolicy(answer.policy, reached, cluster)
     if (next.policy.version > version()) {
-      known = next
+      const { cas: signed, links = [] } = answer
+      known = signed === undefined ? next : { ...next, signedCas: { jws: signed, links } }
       stamp = undefined
       deps.onPolicy(next)
     }

@@ -10,6 +10,8 @@ export interface SignedPolicy {
   /** typ `postern-fresh+jws`. */
   readonly freshness: string
   readonly links?: readonly string[]
+  /** typ `postern-cas+jws`. */
+  readonly cas?: string
 }
 
 export interface PolicySource {

@@ -207,7 +207,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
       ca: caPin(deps.hostCa().certificate.publicKey),
       trustedCas: deps.cas.now.pins,
-      names: [{ kind: 'node', name: payload.node_name }],
+      names: payload.service === 'proxy' ? [] : [{ kind: 'node', name: payload.node_name }],
       spend: facts.spend,
       bound: facts.bound,
     })
