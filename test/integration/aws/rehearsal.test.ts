@@ -39,7 +39,7 @@ const NOT_NEEDED_HERE: readonly (readonly [grant: RegExp, needed: string])[] = [
     'API keys are listed, made and revoked by operators; all verbs know their callers',
   ],
   [/^api write (KEY|TUNNEL)#\*$/, 'an agent is removed'],
-  [/^archive /, 'runs by the clock'],
+  [/^(archive|rotate) /, 'run by the clock, or rarely: not here'],
   [/^api write ROLE#\*$/, 'a role is changed; here it stays as it is'],
   [/^api read POLICY#version$/, 'presence reads it with the leases'],
   [/^api read IDEM#\*$/, 'a repeat that finds the first call still running'],
