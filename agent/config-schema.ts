@@ -107,6 +107,7 @@ const main = z.strictObject({
         )
         .optional(),
       gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+      azure: z.strictObject({ client_id: z.uuid().optional() }).optional(),
       tpm: z
         .strictObject({
           device: absolutePath.optional(),

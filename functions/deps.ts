@@ -58,7 +58,10 @@ export interface ApiDeps extends CallerDeps {
     Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
 }
 
-export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
+export interface JoinDeps
+  extends
+    BaseDeps,
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys'> {
   readonly hostCa: Authority
   readonly challengeSealer: Sealer
   readonly stores: Pick<

@@ -8,6 +8,7 @@ import { HOST_CA_PATH, USER_CA_PATH } from '../core/api/bootstrap.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
+import { publishedSigningKeys } from '../core/join/azure/attested.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
 import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
@@ -15,6 +16,7 @@ import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createArmClient } from './join/arm.ts'
 import { createStsClient } from './join/sts.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
@@ -102,6 +104,8 @@ export async function joinDeps(): Promise<JoinDeps> {
     sts: createStsClient({ clock: base.clock }),
     iidKeys: publishedIidKeys,
     issuerKeys: createIssuerKeys(base),
+    arm: createArmClient(base),
+    azureSigningKeys: publishedSigningKeys,
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),
   }
 }

@@ -11,6 +11,7 @@ import { plus, systemClock, type Clock, type Instant } from '../core/clock.ts'
 import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
 import type { ProxyId } from '../core/ids.ts'
+import { publishedSigningKeys, type SigningKey } from '../core/join/azure/attested.ts'
 import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
@@ -27,6 +28,7 @@ import {
 } from './bootstrap.ts'
 import type { AppDeps, Authority } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createArmClient } from './join/arm.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
@@ -54,6 +56,8 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** For tests: CAs of a metadata service other than that of Azure. */
+  readonly azure?: { readonly signingKeys: readonly SigningKey[] }
   /** For tests: an STS and a signer of identity documents other than those of AWS. */
   readonly aws?: { readonly sts?: StsAddress; readonly iidKeys?: readonly RegionKey[] }
 }
@@ -163,6 +167,8 @@ export async function createLocalControlPlane(
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
+    arm: createArmClient({ clock, at: options.issuers?.at }),
+    azureSigningKeys: () => options.azure?.signingKeys ?? publishedSigningKeys(),
     hostCa: cas.host,
     userCa: cas.user,
     policySigner: cas.policy,

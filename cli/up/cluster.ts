@@ -41,6 +41,7 @@ export interface ClusterDeps {
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  readonly azure?: LocalControlPlaneOptions['azure'] | undefined
   /** Default: as the control plane has it. */
   readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
@@ -65,6 +66,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     random,
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.azure ? { azure: deps.azure } : {}),
     ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())

@@ -3,6 +3,7 @@ import { JOIN_METHODS, type JoinToken } from '../domain/token.ts'
 import { AppError, badField } from '../errors.ts'
 import { parse } from '../parse.ts'
 import type { Random } from '../random.ts'
+import { azureMethod, type AzureDeps } from './azure/method.ts'
 import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
 import { ec2Method, type Ec2Deps } from './ec2.ts'
 import { iamMethod, type StsClient } from './iam.ts'
@@ -52,7 +53,7 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
 }
 
 /** What methods need besides the evidence. */
-export interface MethodDeps extends BoundKeypairDeps, Ec2Deps {
+export interface MethodDeps extends BoundKeypairDeps, Ec2Deps, AzureDeps {
   readonly sts: StsClient
   readonly issuerKeys: IssuerKeys
   readonly random: Random
@@ -65,6 +66,7 @@ export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifie
     verifier(iamMethod(deps)),
     verifier(ec2Method(deps)),
     verifier(boundKeypairMethod(deps)),
+    verifier(azureMethod(deps)),
     verifier(tpmMethod(deps)),
     ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
   ]

@@ -182,6 +182,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
     sts: deps.sts,
     issuerKeys: deps.issuerKeys,
     random,
+    arm: deps.arm,
+    azureSigningKeys: () => deps.azureSigningKeys(),
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,

@@ -28,6 +28,8 @@ const app = createVerb(
     hostCa: unused,
     sts: unused,
     iidKeys: unused,
+    arm: unused,
+    azureSigningKeys: unused,
     issuerKeys: unused,
     challengeSealer: createSealer(systemRandom.bytes(32)),
     stores: unused,
