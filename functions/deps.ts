@@ -61,7 +61,7 @@ export interface ApiDeps extends CallerDeps {
 export interface JoinDeps
   extends
     BaseDeps,
-    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys'> {
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys' | 'reviewer'> {
   readonly hostCa: Authority
   readonly challengeSealer: Sealer
   readonly stores: Pick<

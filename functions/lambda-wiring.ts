@@ -17,6 +17,7 @@ import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createArmClient } from './join/arm.ts'
+import { createTokenReviewer } from './join/token-review.ts'
 import { createStsClient } from './join/sts.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
@@ -104,6 +105,7 @@ export async function joinDeps(): Promise<JoinDeps> {
     sts: createStsClient({ clock: base.clock }),
     iidKeys: publishedIidKeys,
     issuerKeys: createIssuerKeys(base),
+    reviewer: createTokenReviewer({ clock: base.clock, cluster: undefined }),
     arm: createArmClient(base),
     azureSigningKeys: publishedSigningKeys,
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),

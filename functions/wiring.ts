@@ -31,6 +31,7 @@ import { openLocalStores } from './local-store.ts'
 import { createArmClient } from './join/arm.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
@@ -56,6 +57,8 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
+  readonly kubernetes?: KubernetesCluster
   /** For tests: CAs of a metadata service other than that of Azure. */
   readonly azure?: { readonly signingKeys: readonly SigningKey[] }
   /** For tests: an STS and a signer of identity documents other than those of AWS. */
@@ -167,6 +170,10 @@ export async function createLocalControlPlane(
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
+    reviewer: createTokenReviewer({
+      clock,
+      cluster: options.kubernetes ?? clusterAround(process.env),
+    }),
     arm: createArmClient({ clock, at: options.issuers?.at }),
     azureSigningKeys: () => options.azure?.signingKeys ?? publishedSigningKeys(),
     hostCa: cas.host,

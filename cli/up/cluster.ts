@@ -42,6 +42,7 @@ export interface ClusterDeps {
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
   readonly azure?: LocalControlPlaneOptions['azure'] | undefined
+  readonly kubernetes?: LocalControlPlaneOptions['kubernetes'] | undefined
   /** Default: as the control plane has it. */
   readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
@@ -67,6 +68,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
     ...(deps.azure ? { azure: deps.azure } : {}),
+    ...(deps.kubernetes ? { kubernetes: deps.kubernetes } : {}),
     ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())

@@ -8,8 +8,7 @@ import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
 import { ec2Method, type Ec2Deps } from './ec2.ts'
 import { iamMethod, type StsClient } from './iam.ts'
 import type { JoinContext, JoinFacts, JoinMethod, Opening } from './join-method.ts'
-import type { IssuerKeys } from './oidc/jwks.ts'
-import { oidcMethod } from './oidc/method.ts'
+import { oidcMethod, type OidcDeps } from './oidc/method.ts'
 import { PRESETS } from './oidc/presets.ts'
 import { tokenMethod } from './token.ts'
 import { tpmMethod } from './tpm/method.ts'
@@ -53,9 +52,8 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
 }
 
 /** What methods need besides the evidence. */
-export interface MethodDeps extends BoundKeypairDeps, Ec2Deps, AzureDeps {
+export interface MethodDeps extends BoundKeypairDeps, Ec2Deps, AzureDeps, OidcDeps {
   readonly sts: StsClient
-  readonly issuerKeys: IssuerKeys
   readonly random: Random
 }
 
@@ -68,7 +66,7 @@ export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifie
     verifier(boundKeypairMethod(deps)),
     verifier(azureMethod(deps)),
     verifier(tpmMethod(deps)),
-    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
+    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps))),
   ]
   return (name) => {
     const method = methods.find((one) => one.name === name)

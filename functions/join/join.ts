@@ -183,6 +183,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
     issuerKeys: deps.issuerKeys,
     random,
     arm: deps.arm,
+    reviewer: deps.reviewer,
     azureSigningKeys: () => deps.azureSigningKeys(),
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,

@@ -29,6 +29,7 @@ const app = createVerb(
     sts: unused,
     iidKeys: unused,
     arm: unused,
+    reviewer: unused,
     azureSigningKeys: unused,
     issuerKeys: unused,
     challengeSealer: createSealer(systemRandom.bytes(32)),

@@ -91,7 +91,7 @@ export interface World {
 }
 
 export async function openWorld(
-  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws' | 'azure'> & {
+  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws' | 'azure' | 'kubernetes'> & {
     readonly clock?: HandClock
   } = {},
 ): Promise<World> {
