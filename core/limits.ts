@@ -49,6 +49,11 @@ export const LIMITS = {
     'count',
     'Addresses and names whose call rate is remembered; the one unused for longest is forgotten.',
   ),
+  storeRequest: limit(
+    17 * MiB,
+    'bytes',
+    'One request to `postern serve store`; larger is refused before it is parsed. DynamoDB takes 16 MiB.',
+  ),
   idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
   idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
   rateAnonymousPerMinute: limit(
@@ -430,6 +435,8 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
+  archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
 } as const satisfies Record<string, Limit>
 

@@ -10,7 +10,6 @@ import { systemClock } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
 import { publishedSigningKeys } from '../core/join/azure/attested.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
-import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
@@ -19,6 +18,7 @@ import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createArmClient } from './join/arm.ts'
 import { createTokenReviewer } from './join/token-review.ts'
 import { createStsClient } from './join/sts.ts'
+import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
@@ -27,10 +27,7 @@ import { publicCas } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
-const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
-  void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
-/** One JSON object a line, as CloudWatch Logs Insights reads it. */
-export const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+export const log = lambdaLog
 
 interface Cloud {
   readonly env: FunctionEnv

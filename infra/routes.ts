@@ -1,8 +1,10 @@
 /** Which function answers which path of the HTTP API. docs/deploy.md shows it; a test holds it against the verbs' own apps. */
 import type { Verb } from '../functions/store/key-access.ts'
 
+/** Everything that is a function: those of VERBS answer requests; `declare` is run by a deployment, `archive` by a schedule. */
 export type FunctionVerb = Exclude<Verb, 'proxy'>
 
+/** The verbs behind the HTTP API. */
 export const VERBS = [
   'api',
   'join',
@@ -10,9 +12,10 @@ export const VERBS = [
   'policy',
   'bootstrap',
 ] as const satisfies readonly FunctionVerb[]
+export type HttpVerb = (typeof VERBS)[number]
 
 /** HTTP API route keys. What no other verb takes is the api function's. */
-export const ROUTES: Readonly<Record<FunctionVerb, readonly string[]>> = {
+export const ROUTES: Readonly<Record<HttpVerb, readonly string[]>> = {
   join: [
     'POST /v1/join',
     'POST /v1/join/challenge',
