@@ -49,6 +49,11 @@ export const LIMITS = {
     'count',
     'Addresses and names whose call rate is remembered; the one unused for longest is forgotten.',
   ),
+  storeRequest: limit(
+    17 * MiB,
+    'bytes',
+    'One request to `postern serve store`; larger is refused before it is parsed. DynamoDB takes 16 MiB.',
+  ),
   idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
   idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
   rateAnonymousPerMinute: limit(
@@ -100,6 +105,12 @@ export const LIMITS = {
     64 * KiB,
     'bytes',
     'Answer of a metadata service; a longer one is not read.',
+  ),
+  tpmResponse: limit(4 * KiB, 'bytes', 'Response of a TPM to one command; it has no longer ones.'),
+  tpmTimeout: limit(
+    30 * second,
+    'ms',
+    'One command of a TPM; making an RSA key takes some of them many seconds.',
   ),
   idToken: limit(
     16 * KiB,

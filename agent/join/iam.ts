@@ -21,7 +21,7 @@ export function iamCollector(tokenName: string, { env, clock }: MachineDeps): Ev
   return {
     name: 'iam',
     handle: async () => tokenName,
-    async collect(challenge, signal): Promise<IamEvidence> {
+    async collect(challenge, { signal }): Promise<IamEvidence> {
       const found = await findCredentials({ env, http: localHttp(clock), signal })
       const region = env['AWS_REGION'] ?? env['AWS_DEFAULT_REGION'] ?? found.region
       const host = stsHostOf(region)

@@ -20,6 +20,9 @@ export type PeerName =
   | 'script'
   | 'expect'
   | 'tmux'
+  | 'swtpm'
+  | 'swtpm_setup'
+  | 'swtpm_localca'
   | 'promtool'
 
 /** Daemons live outside the PATH of ordinary users. */
