@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { ContextError } from './context.ts'
 
 export type Arch = 'x64' | 'arm64'
-export const ARCHES: readonly Arch[] = ['x64', 'arm64']
 
 export interface Artefact {
   /** File that is uploaded. */

@@ -78,7 +78,10 @@ function followWithName(own: string): void {
 
 try {
   const { program, config, own } = await prepare()
-  const { POSTERN_TASK: _told, ...env } = process.env
+  // What the task was told is not for the proxy, nor for whoever looks at its environment.
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => name !== 'POSTERN_TASK'),
+  )
   const proxy = spawn(process.execPath, [program, 'serve', 'proxy', '-c', config], {
     stdio: ['ignore', 'inherit', 'inherit'],
     env,

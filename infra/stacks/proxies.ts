@@ -3,55 +3,36 @@
  * fetches the proxy and checks its hash (docs/adr/0042). Profile standard: two, behind the load balancer. Profile small: one, and the
  * DNS name follows it.
  */
-import {
-  Arn,
-  ArnFormat,
-  CfnOutput,
-  Duration,
-  RemovalPolicy,
-  Stack,
-  type StackProps,
-} from 'aws-cdk-lib'
+import { Arn, ArnFormat, CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib'
 import { Metric, type IMetric } from 'aws-cdk-lib/aws-cloudwatch'
 import { Peer, Port, SecurityGroup, SubnetType } from 'aws-cdk-lib/aws-ec2'
 import {
-  AwsLogDriver,
-  Capability,
   Cluster,
-  ContainerImage,
   ContainerInsights,
   CpuArchitecture,
   FargateService,
   FargateTaskDefinition,
-  LinuxParameters,
   OperatingSystemFamily,
-  type ContainerDefinition,
   type ICluster,
 } from 'aws-cdk-lib/aws-ecs'
 import { PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam'
-import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
 import { Asset } from 'aws-cdk-lib/aws-s3-assets'
 import type { Construct } from 'constructs'
 import { KEY_ACCESS } from '../../functions/store/key-access.ts'
 import { acknowledge } from '../acknowledged.ts'
 import type { Artefacts } from '../artefacts.ts'
 import { posternAlarm } from '../constructs/alarm.ts'
+import { DIAG_PORT, DRAIN_SECONDS, proxyContainer } from '../constructs/proxy-container.ts'
 import { JoinRule } from '../constructs/join-rule.ts'
 import { grantKeys } from '../constructs/key-grants.ts'
 import { proxyDoor } from '../constructs/proxy-door.ts'
-import { proxyProgram } from '../constructs/proxy-program.ts'
 import type { DeployContext } from '../context.ts'
 import type { TaskSettings } from '../proxy-task/task.ts'
 import type { ControlPlane } from './control-plane.ts'
 import type { Network } from './network.ts'
 
-/** Node's own image in Amazon's public registry: no account, no build. The version is that of the agents' runtime. */
-const IMAGE = 'public.ecr.aws/docker/library/node:24.21.0-bookworm-slim'
-const PORT = 3080
-const DIAG_PORT = 3081
-/** Fargate ends a task 120 s after SIGTERM at the latest, also when it takes back a Spot task. */
-const STOP = Duration.seconds(120)
-const DRAIN_SECONDS = 100
+/** Behind the load balancer any port will do; without one it is the one that clients dial. */
+const PORT = { standard: 3080, small: 443 } as const
 /** Tunnels per task that auto scaling aims at: 38 KB each, in 1 GB. */
 const TUNNELS = 8000
 /** Of these, where the alarm goes off: the process takes 10,000. */
@@ -67,10 +48,12 @@ export interface ProxiesProps extends StackProps {
 export class Proxies extends Stack {
   private readonly service: FargateService
   private readonly least: number
+  private readonly port: number
 
   constructor(scope: Construct, id: string, context: DeployContext, props: ProxiesProps) {
     super(scope, id, props)
     const { network, plane } = props
+    this.port = PORT[context.profile]
     this.least = context.profile === 'small' ? 1 : 2
     const task = new FargateTaskDefinition(this, 'Task', {
       cpu: 256,
@@ -105,7 +88,7 @@ export class Proxies extends Stack {
       table: plane.table.tableName,
       tokenName: rule.tokenName,
       address: network.address,
-      port: PORT,
+      port: this.port,
       diagPort: DIAG_PORT,
       drainSeconds: DRAIN_SECONDS,
       cluster: context.cluster,
@@ -116,12 +99,12 @@ export class Proxies extends Stack {
       },
       ...(dns && { dns }),
     }
-    this.container(task, settings)
+    proxyContainer(this, task, settings)
     this.service = this.run(task, network, context)
     // A task that cannot join yet would be started over and over.
     this.service.node.addDependency(rule)
     const balancer =
-      network.door && proxyDoor(this, context, network.vpc, network.door, this.service, PORT)
+      network.door && proxyDoor(this, context, network.vpc, network.door, this.service, this.port)
     this.scale(context)
     this.watch(context, plane, balancer)
     new CfnOutput(this, 'ProxyAddress', { value: network.address })
@@ -165,52 +148,6 @@ export class Proxies extends Stack {
     return { zone, name: domain }
   }
 
-  private container(task: FargateTaskDefinition, settings: TaskSettings): ContainerDefinition {
-    const logGroup = new LogGroup(this, 'Log', {
-      retention: RetentionDays.ONE_MONTH,
-      removalPolicy: RemovalPolicy.DESTROY,
-    })
-    const container = task.addContainer('proxy', {
-      image: ContainerImage.fromRegistry(IMAGE),
-      entryPoint: ['node', '--input-type=module', '-e'],
-      command: [proxyProgram()],
-      environment: {
-        POSTERN_TASK: this.toJsonString(settings),
-        NODE_ENV: 'production',
-      },
-      portMappings: [{ containerPort: PORT }],
-      logging: new AwsLogDriver({ streamPrefix: 'proxy', logGroup }),
-      readonlyRootFilesystem: true,
-      stopTimeout: STOP,
-      linuxParameters: this.powerless(),
-      healthCheck: {
-        command: [
-          'CMD',
-          'node',
-          '-e',
-          `fetch('http://127.0.0.1:${DIAG_PORT}/healthz').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))`,
-        ],
-        interval: Duration.seconds(30),
-        timeout: Duration.seconds(5),
-        retries: 3,
-        startPeriod: Duration.seconds(60),
-      },
-    })
-    container.addMountPoints({
-      sourceVolume: 'work',
-      containerPath: '/work',
-      readOnly: false,
-    })
-    return container
-  }
-
-  /** Root of nothing: no capability of the kernel is left. */
-  private powerless(): LinuxParameters {
-    const linux = new LinuxParameters(this, 'Linux', { initProcessEnabled: true })
-    linux.dropCapabilities(Capability.ALL)
-    return linux
-  }
-
   private run(
     task: FargateTaskDefinition,
     network: Network,
@@ -221,7 +158,7 @@ export class Proxies extends Stack {
       vpc,
       description: 'Postern proxies: reached through the load balancer, and by each other',
     })
-    const port = Port.tcp(PORT)
+    const port = Port.tcp(this.port)
     securityGroup.addIngressRule(securityGroup, port, 'proxies relay for each other')
     if (!door) securityGroup.addIngressRule(Peer.anyIpv4(), port, 'agents and users dial in')
     const cluster = new Cluster(this, 'Cluster', {

@@ -13,7 +13,12 @@ export interface FakeAws {
   /** By path, as `/bucket/key`. */
   readonly objects: Map<string, Buffer>
   /** Newest last. */
-  readonly calls: { readonly service: string; readonly method: string; readonly path: string; readonly body: string }[]
+  readonly calls: {
+    readonly service: string
+    readonly method: string
+    readonly path: string
+    readonly body: string
+  }[]
   /** Answers of services other than S3; default: an empty document. */
   answer(service: string, body: string): void
   close(): Promise<void>
@@ -35,7 +40,10 @@ interface Signed {
 }
 
 function signedOf(request: IncomingMessage, url: URL, body: Buffer): Signed {
-  const params = [...url.searchParams.entries()].map(([k, v]) => [encodeURIComponent(k), encodeURIComponent(v)])
+  const params = [...url.searchParams.entries()].map(([k, v]) => [
+    encodeURIComponent(k),
+    encodeURIComponent(v),
+  ])
   const of = (name: string): string => url.searchParams.get(name) ?? ''
   if (url.searchParams.has('X-Amz-Signature')) {
     const rest = params.filter(([k]) => k !== 'X-Amz-Signature').sort()
@@ -55,7 +63,10 @@ function signedOf(request: IncomingMessage, url: URL, body: Buffer): Signed {
     credential: part('Credential'),
     names: part('SignedHeaders'),
     signature: part('Signature'),
-    query: params.sort().map((pair) => pair.join('=')).join('&'),
+    query: params
+      .sort()
+      .map((pair) => pair.join('='))
+      .join('&'),
     payload: hash(body),
   }
 }
@@ -67,24 +78,38 @@ export async function fakeAws(): Promise<FakeAws> {
   const answers = new Map<string, string>()
 
   /** The service that the request is rightly signed for, or why it is not. */
-  function check(request: IncomingMessage, url: URL, body: Buffer): { service?: string; refused?: string } {
+  function check(
+    request: IncomingMessage,
+    url: URL,
+    body: Buffer,
+  ): { service?: string; refused?: string } {
     const signed = signedOf(request, url, body)
     const [id = '', day = '', region = '', service = ''] = signed.credential.split('/')
     if (id !== key.id) return { refused: 'InvalidAccessKeyId' }
-    const token = request.headers['x-amz-security-token'] ?? url.searchParams.get('X-Amz-Security-Token')
+    const token =
+      request.headers['x-amz-security-token'] ?? url.searchParams.get('X-Amz-Security-Token')
     if (token !== key.token) return { refused: 'InvalidToken' }
-    const headers = signed.names.split(';').map((name) => `${name}:${String(request.headers[name])}\n`)
+    const headers = signed.names
+      .split(';')
+      .map((name) => `${name}:${String(request.headers[name])}\n`)
     const canonical = `${request.method}\n${url.pathname}\n${signed.query}\n${headers.join('')}\n${signed.names}\n${signed.payload}`
     const scope = `${day}/${region}/${service}/aws4_request`
     let signing: Buffer = mac(`AWS4${key.secret}`, day)
     for (const step of [region, service, 'aws4_request']) signing = mac(signing, step)
     const wanted = mac(signing, `AWS4-HMAC-SHA256\n${signed.date}\n${scope}\n${hash(canonical)}`)
-    return same(wanted.toString('hex'), signed.signature) ? { service } : { refused: 'SignatureDoesNotMatch' }
+    return same(wanted.toString('hex'), signed.signature)
+      ? { service }
+      : { refused: 'SignatureDoesNotMatch' }
   }
 
-  function reply(request: IncomingMessage, url: URL, body: Buffer): { status: number; body: Buffer | string } {
+  function reply(
+    request: IncomingMessage,
+    url: URL,
+    body: Buffer,
+  ): { status: number; body: Buffer | string } {
     const { service, refused } = check(request, url, body)
-    if (service === undefined) return { status: 403, body: `<Error><Code>${refused}</Code></Error>` }
+    if (service === undefined)
+      return { status: 403, body: `<Error><Code>${refused}</Code></Error>` }
     const { method = '' } = request
     calls.push({ service, method, path: url.pathname, body: body.toString('latin1') })
     if (service !== 's3') return { status: 200, body: answers.get(service) ?? '<ok/>' }
@@ -97,7 +122,9 @@ export async function fakeAws(): Promise<FakeAws> {
       return { status: 200, body: '' }
     }
     const found = objects.get(url.pathname)
-    return found ? { status: 200, body: found } : { status: 404, body: '<Error><Code>NoSuchKey</Code></Error>' }
+    return found
+      ? { status: 200, body: found }
+      : { status: 404, body: '<Error><Code>NoSuchKey</Code></Error>' }
   }
 
   const server = createServer((request, response) => {

@@ -40,7 +40,7 @@ export function deployment(given: Record<string, string | number> = {}): Deploym
   const context: Record<string, unknown> = {
     ...flags,
     'aws:cdk:bundling-stacks': [],
-    ...Object.fromEntries(ours),
+    ...(Object.fromEntries(ours) as Record<string, string | number>),
   }
   const app: App = new App({ context })
   const stacks = posternStacks(app, readContext(app.node), standIns())

@@ -109,7 +109,11 @@ function start(change: Partial<TaskSettings>, name: string) {
 
 test('fetches the proxy with the role of the task, starts it with its file, passes SIGTERM on', async () => {
   const { child, line, ended } = start({}, 'standard')
-  const said = JSON.parse(await line(/^\{"started"/)) as { started: string[]; told: unknown; file: unknown }
+  const said = JSON.parse(await line(/^\{"started"/)) as {
+    started: string[]
+    told: unknown
+    file: unknown
+  }
   expect(said.started).toEqual(['serve', 'proxy', '-c'])
   expect(said.told).toBeNull()
   expect(said.file).toMatchObject({
@@ -150,7 +154,10 @@ test('a bundle that is not there ends the task with the reason, and no secret in
 })
 
 test('profile small: once it is ready, the name is moved to the address that the world sees', async () => {
-  aws.answer('ec2', '<a><privateIpAddress>10.94.0.7</privateIpAddress><association><publicIp>192.0.2.44</publicIp></association></a>')
+  aws.answer(
+    'ec2',
+    '<a><privateIpAddress>10.94.0.7</privateIpAddress><association><publicIp>192.0.2.44</publicIp></association></a>',
+  )
   const { child, line, ended } = start(
     { dns: { zone: 'Z0123456789', name: 'access.example.com' } },
     'small',
