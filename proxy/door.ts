@@ -5,7 +5,6 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { WebSocket } from 'ws'
 import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -14,9 +13,10 @@ import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
   acceptTunnel,
   TUNNEL_PATH,
-  tunnelWebSocketServer,
+  tunnelUpgrade,
   type AcceptedTunnel,
   type TunnelServerOptions,
+  type WebSocketLink,
 } from '../net/tunnel-server.ts'
 import { sourceKey, type Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -66,8 +66,7 @@ export interface Door {
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   const { admission, counters, log } = deps
-  const sockets = tunnelWebSocketServer()
-  const entering = new Set<WebSocket>()
+  const entering = new Set<WebSocketLink>()
 
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
@@ -75,11 +74,11 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     return deps.closedBecause()
   }
 
-  async function handshake(ws: WebSocket, source: string): Promise<void> {
+  async function handshake(link: WebSocketLink, source: string): Promise<void> {
     const guest = deps.guest(source)
-    entering.add(ws)
+    entering.add(link)
     try {
-      const accepted = await acceptTunnel(ws, {
+      const accepted = await acceptTunnel(link, {
         ...deps.server,
         authorise: (identity, purpose) => deps.authorise(identity, purpose),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
@@ -92,7 +91,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       const error = toAppError(e)
       log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
     } finally {
-      entering.delete(ws)
+      entering.delete(link)
     }
   }
 
@@ -105,8 +104,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     }
     // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
     socket.once('close', () => slot.release())
-    sockets.handleUpgrade(request, socket, head, (ws) => {
-      void handshake(ws, source).finally(() => slot.release())
+    tunnelUpgrade(request, socket, head, deps.server.clock, (link) => {
+      void handshake(link, source).finally(() => slot.release())
     })
   }
 
@@ -119,7 +118,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       refuseUpgrade(socket, refused)
     },
     close() {
-      for (const ws of entering) ws.terminate()
+      for (const link of entering) link.terminate()
     },
   }
 }
