@@ -1,4 +1,5 @@
 /** The shape of the agent's configuration file, field by field, and what to say about fields of other versions. */
+import { isIP } from 'node:net'
 import * as z from 'zod'
 import { caPin } from '../core/domain/cluster.ts'
 import { labels, resourceName } from '../core/domain/name.ts'
@@ -19,20 +20,31 @@ const flag = z.unknown().transform((value, ctx): boolean => {
 
 const isAbsolute = (p: string): boolean =>
   p.startsWith('/') && !p.includes('\0') && p.length <= 4096
-const absolutePath = z.string().refine(isAbsolute, 'use an absolute path')
+export const absolutePath = z.string().refine(isAbsolute, 'use an absolute path')
 
 const HOST = /^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])$/
 const port = (text: string): number | undefined =>
   /^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_535 ? Number(text) : undefined
 
 /** `host`, `host:port` or `https://host:port`; without a port it is 443. */
-const proxyServer = z.string().transform((text, ctx): string => {
+export const proxyServer = z.string().transform((text, ctx): string => {
   const bare = text.replace(/^https:\/\//, '').replace(/\/$/, '')
   const match = /^(.*?)(?::(\d+))?$/.exec(bare)
   const host = match?.[1] ?? ''
   const number = match?.[2] === undefined ? 443 : port(match[2])
   if (HOST.test(host) && number !== undefined) return `https://${host.toLowerCase()}:${number}`
   ctx.addIssue({ code: 'custom', message: 'use host:port or https://host:port' })
+  return z.NEVER
+})
+
+/** `host:port` with a literal address, or a port alone, which means loopback. */
+const diagAddress = z.union([z.string(), z.int()]).transform((given, ctx) => {
+  const match = /^(?:(.*):)?(\d{1,5})$/.exec(String(given))
+  const host = (match?.[1] ?? '127.0.0.1').replaceAll(/[[\]]/g, '')
+  const number = Number(match?.[2])
+  if (match && number <= 65_535 && (isIP(host) !== 0 || host === 'localhost'))
+    return { host, port: number }
+  ctx.addIssue({ code: 'custom', message: 'use 127.0.0.1:3000, or another address and port' })
   return z.NEVER
 })
 
@@ -62,9 +74,11 @@ const envName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'use the name of an environment variable')
 
-const main = z.strictObject({
+/** The section that every part of the system has: who it is, where its files are, how it joins. */
+export const identitySection = z.strictObject({
   nodename: resourceName.optional(),
   data_dir: absolutePath.optional(),
+  diag_addr: diagAddress.optional(),
   proxy_server: proxyServer,
   auth_token: z.string().min(1).max(4096).optional(),
   join_params: z
@@ -94,6 +108,12 @@ const main = z.strictObject({
         )
         .optional(),
       gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+      tpm: z
+        .strictObject({
+          device: absolutePath.optional(),
+          ek: z.enum(['rsa', 'ecc'], 'use rsa or ecc').optional(),
+        })
+        .optional(),
     })
     .optional(),
   ca_pin: z
@@ -175,9 +195,9 @@ const later = (...keys: string[]) =>
 
 export const configFile = z.strictObject({
   version: z.enum(['v1', 'v2', 'v3'], 'use version: v1'),
-  postern: main.optional(),
+  postern: identitySection.optional(),
   /** An existing agent's file works as it is. */
-  teleport: main.optional(),
+  teleport: identitySection.optional(),
   ssh_service: sshService.optional(),
   app_service: appService.optional(),
   db_service: later('databases', 'resources').optional(),
@@ -205,7 +225,6 @@ export const CONFIG_SUGGESTIONS: Readonly<Record<string, string>> = {
   permit_user_env: `permit_user_env ${LATER}`,
   rewrite: `rewrite ${LATER}`,
   insecure_skip_verify: `insecure_skip_verify ${LATER}`,
-  diag_addr: `diag_addr ${LATER}`,
   static_labels: 'use labels',
   dynamic_labels: 'use ssh_service.commands',
 }

@@ -24,6 +24,12 @@ export interface BoundKeypairConfig {
   readonly staticKeyPath: string | undefined
 }
 
+/** Where the TPM is, and which of its endorsement keys to show; undefined = as found. */
+export interface TpmConfig {
+  readonly device: string | undefined
+  readonly ek: 'rsa' | 'ecc' | undefined
+}
+
 /** How the agent proves what it is. */
 export type JoinConfig =
   | { readonly method: 'token'; readonly token: TokenSource | undefined }
@@ -35,6 +41,7 @@ export type JoinConfig =
       readonly idToken: IdTokenSource | undefined
       /** Of method `bound_keypair` alone. */
       readonly boundKeypair?: BoundKeypairConfig | undefined
+      readonly tpm?: TpmConfig | undefined
     }
 export type IdTokenSource =
   { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
@@ -71,6 +78,12 @@ export interface LogConfig {
   readonly format: 'text' | 'json'
 }
 
+export interface DiagAddress {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
 export interface AgentConfig {
   readonly nodeName: string
   /** The machine's own name, shown in lists. */
@@ -81,6 +94,8 @@ export interface AgentConfig {
   readonly join: JoinConfig
   readonly caPins: readonly string[]
   readonly log: LogConfig
+  /** Private address of /metrics, /healthz and /readyz; undefined: none. */
+  readonly diag: DiagAddress | undefined
   /** undefined = not enabled. */
   readonly ssh: SshServiceConfig | undefined
   readonly app: AppServiceConfig | undefined
@@ -92,27 +107,31 @@ export const enabledServices = (config: AgentConfig): ServiceKind[] =>
 
 export const DEFAULT_DATA_DIR = '/var/lib/postern'
 
-function wrong(path: string, message: string): AppError {
+export function wrong(path: string, message: string): AppError {
   const issues: FieldIssue[] = [{ path, message }]
   return new AppError('ERR_CONFIG_INVALID', `${path}: ${message}`, { details: { issues } })
 }
 
 /** Parses the text of a configuration file. Throws ERR_CONFIG_INVALID or ERR_INPUT_TOO_LARGE. */
 export function parseAgentConfig(text: string, machine: { hostname: string }): AgentConfig {
+  const value = readYaml(text)
+  const suggest = CONFIG_SUGGESTIONS
+  return resolve(parse(configFile, value, { code: 'ERR_CONFIG_INVALID', suggest }), machine)
+}
+
+/** The value of a YAML document within our limits. Throws as parseAgentConfig. */
+export function readYaml(text: string): unknown {
   const max = LIMITS.configFile.value
   if (Buffer.byteLength(text) > max)
     throw new AppError('ERR_INPUT_TOO_LARGE', `the configuration file is larger than ${max} bytes`)
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
   const broken = document.errors[0]
   if (broken) throw wrong('(document)', broken.message.split('\n')[0] ?? 'not valid YAML')
-  let value: unknown
   try {
-    value = document.toJS({ maxAliasCount: LIMITS.yamlAliases.value })
+    return document.toJS({ maxAliasCount: LIMITS.yamlAliases.value }) as unknown
   } catch (cause) {
     throw new AppError('ERR_CONFIG_INVALID', '(document): too many aliases', { cause })
   }
-  const suggest = CONFIG_SUGGESTIONS
-  return resolve(parse(configFile, value, { code: 'ERR_CONFIG_INVALID', suggest }), machine)
 }
 
 function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
@@ -134,11 +153,8 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     proxyServer: main.proxy_server,
     join,
     caPins: main.ca_pin ?? [],
-    log: {
-      output: main.log?.output ?? 'stderr',
-      severity: main.log?.severity ?? 'INFO',
-      format: main.log?.format ?? 'text',
-    },
+    diag: main.diag_addr,
+    log: logOf(main.log),
     ssh: ssh && {
       labels: ssh.labels ?? {},
       commands: (ssh.commands ?? []).map((c) => ({ ...c, period: c.period ?? 60_000 })),
@@ -154,7 +170,13 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
   }
 }
 
-function nodeNameOf(given: string | undefined, hostname: string, section: string): string {
+export const logOf = (given: NonNullable<ConfigFile['postern']>['log']): LogConfig => ({
+  output: given?.output ?? 'stderr',
+  severity: given?.severity ?? 'INFO',
+  format: given?.format ?? 'text',
+})
+
+export function nodeNameOf(given: string | undefined, hostname: string, section: string): string {
   if (given !== undefined) return given
   const name = hostname.toLowerCase()
   if (isResourceName(name)) return name
@@ -164,13 +186,16 @@ function nodeNameOf(given: string | undefined, hostname: string, section: string
   )
 }
 
-function joinOf(main: NonNullable<ConfigFile['postern']>, section: string): JoinConfig {
+export function joinOf(
+  main: Pick<NonNullable<ConfigFile['postern']>, 'auth_token' | 'join_params'>,
+  section: string,
+): JoinConfig {
   const { auth_token: secret, join_params: params } = main
   if (secret !== undefined && params !== undefined)
     throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')
   if (params && params.method !== 'token') return delegated(params, params.method, section)
   const path = params ? `${section}.join_params.token_name` : `${section}.auth_token`
-  for (const field of ['oidc', 'gitlab', 'bound_keypair'] as const)
+  for (const field of ['oidc', 'gitlab', 'bound_keypair', 'tpm'] as const)
     if (params?.[field]) throw wrong(`${section}.join_params.${field}`, NOT_THIS_METHOD)
   return { method: 'token', token: tokenOf(secret ?? params?.token_name, path) }
 }
@@ -205,6 +230,7 @@ function delegated(
   if (oidc && method !== 'oidc') throw wrong(`${path}.oidc`, NOT_THIS_METHOD)
   if (params.bound_keypair && method !== 'bound_keypair')
     throw wrong(`${path}.bound_keypair`, NOT_THIS_METHOD)
+  if (params.tpm && method !== 'tpm') throw wrong(`${path}.tpm`, NOT_THIS_METHOD)
   if (gitlab && method !== 'gitlab') throw wrong(`${path}.gitlab`, NOT_THIS_METHOD)
   if (method === 'oidc' && !oidc)
     throw wrong(`${path}.oidc`, 'say where the id token is: token_file or token_env_var_name')
@@ -216,7 +242,8 @@ function delegated(
         ? undefined
         : { kind: 'env', name: env }
   const boundKeypair = method === 'bound_keypair' ? boundKeypairOf(params) : undefined
-  return { method, tokenName, idToken, boundKeypair }
+  const tpm = params.tpm && { device: params.tpm.device, ek: params.tpm.ek }
+  return { method, tokenName, idToken, boundKeypair, tpm }
 }
 
 function tokenOf(text: string | undefined, path: string): TokenSource | undefined {

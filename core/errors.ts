@@ -59,7 +59,7 @@ export const ERRORS = {
   ERR_CONFIG_INVALID: caller(
     400,
     'The configuration file is wrong',
-    'docs/agent-config.md lists every key.',
+    'docs/agent-config.md and docs/operations/proxies.md list every key.',
     2,
   ),
   ERR_METHOD_NOT_ALLOWED: caller(
@@ -262,6 +262,14 @@ export const ERRORS = {
     'upstream',
   ),
 
+  ERR_CLUSTER_NEW: again(
+    caller(
+      503,
+      'This cluster has not been set up yet',
+      'Run the postern bootstrap command that the deployment printed.',
+    ),
+    'caller',
+  ),
   ERR_DATA_DIR_HELD: caller(
     409,
     'Another process holds this data directory',

@@ -49,6 +49,11 @@ export const LIMITS = {
     'count',
     'Addresses and names whose call rate is remembered; the one unused for longest is forgotten.',
   ),
+  storeRequest: limit(
+    17 * MiB,
+    'bytes',
+    'One request to `postern serve store`; larger is refused before it is parsed. DynamoDB takes 16 MiB.',
+  ),
   idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
   idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
   rateAnonymousPerMinute: limit(
@@ -57,6 +62,12 @@ export const LIMITS = {
     'Unauthenticated calls from one address (join, login); above it 429 with retry-after.',
   ),
   rateLoginPerMinute: limit(20, 'per minute', 'Sign-in attempts for one user name; above it 429.'),
+
+  metricSeries: limit(
+    1000,
+    'count',
+    'Label combinations of one metric; new ones above it are not counted.',
+  ),
 
   // Names and resources
   nameLength: limit(63, 'count', 'Characters of a node, app, db or cluster name.'),
@@ -94,6 +105,12 @@ export const LIMITS = {
     64 * KiB,
     'bytes',
     'Answer of a metadata service; a longer one is not read.',
+  ),
+  tpmResponse: limit(4 * KiB, 'bytes', 'Response of a TPM to one command; it has no longer ones.'),
+  tpmTimeout: limit(
+    30 * second,
+    'ms',
+    'One command of a TPM; making an RSA key takes some of them many seconds.',
   ),
   idToken: limit(
     16 * KiB,
@@ -408,6 +425,8 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
+  archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
 } as const satisfies Record<string, Limit>
 

@@ -47,7 +47,9 @@ function useShared(socket: Socket, onBytes: (bytes: Buffer) => void): boolean {
  */
 export function readInto(socket: Socket, onBytes: (bytes: Buffer) => void): void {
   for (let held = readHeld(socket); held; held = readHeld(socket)) onBytes(held)
-  if (socket.destroyed || !useShared(socket, onBytes)) socket.on('data', onBytes)
+  // Who listens already would see nothing of what goes past 'data'.
+  const alone = socket.listenerCount('data') === 0
+  if (socket.destroyed || !alone || !useShared(socket, onBytes)) socket.on('data', onBytes)
   socket.resume()
 }
 

@@ -126,20 +126,24 @@ const handlersOf = (o: SessionHandlers): SessionHandlers => ({
 type Link = Extract<Upgraded, { link: unknown }>
 
 /** Dials, then upgrades: each has its deadline. The first rejected certificate or status ends it. */
-async function upgrade(url: URL, options: TunnelClientOptions, clock: Clock): Promise<Link> {
+export async function upgrade(
+  url: URL,
+  options: Pick<TunnelClientOptions, 'trust' | 'proxy' | 'signal'>,
+  clock: Clock,
+): Promise<Link> {
   const secure = url.protocol === 'wss:'
   const socket = await dial({
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || (secure ? 443 : 80)),
-    tls: secure ? tlsOptions(options.trust) : undefined,
+    tls: secure ? tlsOptions({ ...options.trust, anyProxy: true }) : undefined,
     proxy: secure ? options.proxy : undefined,
     timeout: LIMITS.dialTimeout.value,
     clock,
     signal: options.signal,
   })
-  let gaveUp: unknown
+  let gaveUp: Error | undefined
   const giveUp = (why: unknown) => {
-    gaveUp ??= why
+    gaveUp ??= why as Error
     socket.destroy()
   }
   const onAbort = () => giveUp(options.signal?.reason)

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { AppError } from '../core/errors.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
+import type { CaDocument, Discovery } from '../core/domain/cluster.ts'
 import type { ProxyState } from './counters.ts'
 
 const REASON: Readonly<Record<number, string>> = {
@@ -40,7 +40,20 @@ export function refuseUpgrade(socket: Duplex, error: AppError): void {
 
 export interface HealthDeps {
   state(): ProxyState
-  discovery: (() => Discovery) | undefined
+  /** Version of the policy in force; 0: none yet, and then no lock is known here. */
+  policyVersion(): number
+  /** Undefined: not answered here. */
+  discovery(): Discovery | undefined
+  cas(): CaDocument | undefined
+}
+
+/** May this proxy be given new tunnels? Not without a lease, not without a policy, not while it drains. */
+export function readiness(deps: Pick<HealthDeps, 'state' | 'policyVersion'>): {
+  readonly ok: boolean
+  readonly facts: { readonly state: ProxyState; readonly policy: number }
+} {
+  const facts = { state: deps.state(), policy: deps.policyVersion() }
+  return { ok: facts.state === 'serving' && facts.policy > 0, facts }
 }
 
 /** True when the request was one of ours and is answered. */
@@ -61,14 +74,19 @@ export function answerRequest(
     response.end(request.method === 'HEAD' ? undefined : text)
     return true
   }
+  const told = (body: unknown): boolean => body !== undefined && answer(200, body)
   if (request.method !== 'GET' && request.method !== 'HEAD') return false
   switch (path) {
     case '/healthz':
       return answer(deps.state() === 'closed' ? 503 : 200, { state: deps.state() })
-    case '/readyz':
-      return answer(deps.state() === 'serving' ? 200 : 503, { state: deps.state() })
+    case '/readyz': {
+      const { ok, facts } = readiness(deps)
+      return answer(ok ? 200 : 503, { state: facts.state })
+    }
     case '/.well-known/postern':
-      return deps.discovery ? answer(200, deps.discovery()) : false
+      return told(deps.discovery())
+    case '/v1/ca':
+      return told(deps.cas())
     default:
       return false
   }

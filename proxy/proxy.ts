@@ -9,10 +9,10 @@ import { identityOf } from '../core/certs/identity.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
 import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { createMetrics, type Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { createWindowBudget } from '../core/tunnel/window-budget.ts'
@@ -20,17 +20,19 @@ import { createAdmission, type AdmissionLimits } from './admission.ts'
 import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
 import { createDoor } from './door.ts'
 import { emptied, tellAll } from './drain.ts'
-import { answerRequest } from './http.ts'
+import { answerRequest, readiness } from './http.ts'
 import { createLease } from './lease.ts'
+import { exportStats } from './metrics.ts'
 import { createPeers, type PeerGuest } from './peers.ts'
 import { createPolicyFeed } from './policy-feed.ts'
 import { createPolicyPush } from './policy-push.ts'
 import type { PolicySource } from './policy-source.ts'
 import { createPresenceRows } from './presence-rows.ts'
+import { publicDocuments, type PublicParts } from './public-documents.ts'
 import { createRelay } from './relay.ts'
 import { createTunnelRegistry } from './tunnels.ts'
 
-export interface ProxyDeps {
+export interface ProxyDeps extends PublicParts {
   readonly cluster: string
   /** `spiffe://<cluster>/proxy/<id>` and its key. A function, because identities are renewed; the id never changes. */
   identity(): { readonly certificate: Certificate; readonly signer: Signer }
@@ -42,11 +44,13 @@ export interface ProxyDeps {
   /** Every `host:port` under which clients reach this proxy. A handshake that names another address is refused. */
   publicAddresses(): readonly string[]
   readonly policy: PolicySource
-  /** What `GET /.well-known/postern` answers here; without it that path is not served by `handleRequest`. */
-  readonly discovery?: (() => Discovery) | undefined
+  /** `host:port` that other proxies dial; default: the first of publicAddresses. */
+  readonly peerAddress?: (() => string) | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Where this proxy counts; default: nobody reads it. */
+  readonly metrics?: Metrics | undefined
   /** Overrides for tests; the defaults are LIMITS. */
   readonly limits?: Partial<AdmissionLimits> | undefined
   readonly tunnelLimits?: Partial<TunnelLimits> | undefined
@@ -60,12 +64,14 @@ export interface Proxy {
   start(): Promise<void>
   /** For the HTTP server's `upgrade` event. Never throws; answers with HTTP when it refuses. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** `GET /healthz`, `/readyz`, `/.well-known/postern`. False: not one of these, nothing was written. */
+  /** `GET /healthz`, `/readyz`, `/.well-known/postern`, `/v1/ca`. False: not one of these, nothing was written. */
   handleRequest(request: IncomingMessage, response: ServerResponse): boolean
   /** Takes nothing new, tells every peer to come back in a while, and closes when all have left or after `ms`. */
   drain(ms: number): Promise<void>
   /** Ends every tunnel and the lease at once. Idempotent. */
   close(): Promise<void>
+  /** What `/readyz` says: a lease, a policy, and no drain. */
+  ready(): ReturnType<typeof readiness>
   stats(): ProxyStats
 }
 
@@ -75,7 +81,7 @@ const COME_BACK = 10_000
 const LAST_WRITES = 3_000
 
 export function createProxy(deps: ProxyDeps): Proxy {
-  const { cluster, presence, clock, random, log } = deps
+  const { cluster, presence, clock, random, log, metrics = createMetrics() } = deps
   const self = identityOf(deps.identity().certificate)
   if (self.kind !== 'proxy' || self.cluster !== cluster)
     throw new AppError('ERR_CERT_INVALID', undefined, { internal: 'not a proxy of this cluster' })
@@ -88,12 +94,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const stopping = new AbortController()
   let state: ProxyState = 'starting'
 
+  const address = (): string => deps.publicAddresses()[0] ?? ''
   const rows = createPresenceRows({ presence, clock, random, counters, log })
   const lease = createLease({
     presence,
     proxyId,
     bootId,
-    address: () => deps.publicAddresses()[0] ?? '',
+    address,
+    peerAddress: () => deps.peerAddress?.() ?? address(),
     tunnels: () => registry.agentCount + registry.userCount,
     clock,
     counters,
@@ -130,6 +138,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     clock,
     random,
     counters,
+    metrics,
     log,
   })
   const peers = createPeers({
@@ -143,6 +152,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     onAgent: (tunnel) => push.bring(tunnel),
     clock,
     counters,
+    metrics,
     log,
   })
   const door = createDoor<PeerGuest>({
@@ -176,7 +186,15 @@ export function createProxy(deps: ProxyDeps): Proxy {
       limits: deps.tunnelLimits,
     },
     counters,
+    metrics,
     log,
+  })
+
+  const known = publicDocuments({
+    ...deps,
+    address,
+    live: () => lease.live,
+    policyCas: () => feed.known?.policy.cas,
   })
 
   function closedBecause(): AppError | undefined {
@@ -208,8 +226,39 @@ export function createProxy(deps: ProxyDeps): Proxy {
     limit.cancel()
     rows.stop()
     await lease.end()
+    uncount()
     log.info('proxy.closed', { proxyId })
   }
+
+  const policyVersion = (): number => feed.known?.policy.version ?? 0
+
+  function stats(): ProxyStats {
+    let streams = 0
+    let { bytesIn, bytesOut, stalls } = counters
+    for (const { session } of registry.all()) {
+      const own = session.stats
+      streams += session.streams
+      bytesIn += own.bytesIn
+      bytesOut += own.bytesOut
+      stalls += own.stalls
+    }
+    return {
+      ...counters,
+      bytesIn,
+      bytesOut,
+      stalls,
+      state,
+      agentTunnels: registry.agentCount,
+      userTunnels: registry.userCount,
+      handshakesPending: admission.pending,
+      streams,
+      policyVersion: policyVersion(),
+      liveProxies: lease.liveProxies,
+      leaseAge: lease.age,
+      policyAge: feed.age,
+    }
+  }
+  const uncount = exportStats(metrics, stats)
 
   return {
     async start() {
@@ -220,8 +269,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     handleRequest: (request, response) =>
       answerRequest(request, response, {
         state: () => state,
-        discovery: deps.discovery,
+        policyVersion,
+        ...known,
       }),
+    ready: () => readiness({ state: () => state, policyVersion }),
     async drain(ms) {
       if (state === 'closed') return
       state = 'draining'
@@ -231,20 +282,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       await close()
     },
     close,
-    stats() {
-      let streams = 0
-      for (const tunnel of registry.all()) streams += tunnel.session.streams
-      return {
-        ...counters,
-        state,
-        agentTunnels: registry.agentCount,
-        userTunnels: registry.userCount,
-        handshakesPending: admission.pending,
-        streams,
-        policyVersion: feed.known?.policy.version ?? 0,
-        liveProxies: lease.liveProxies,
-      }
-    },
+    stats,
   }
 }
 

@@ -1,25 +1,25 @@
 /** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
 import type { Log } from '../../core/log.ts'
-import {
-  createLocalControlPlane,
-  type LocalControlPlane,
-  type LocalControlPlaneOptions,
-} from '../../functions/wiring.ts'
+import { createMetrics, type Metrics } from '../../core/metrics/metrics.ts'
+import type { Health } from '../../net/diagnostics.ts'
+import { createLocalControlPlane, type LocalControlPlaneOptions } from '../../functions/wiring.ts'
 import type { Cli } from '../cli.ts'
 import { address, type ListenAddress } from '../listen.ts'
+import { apiClient } from '../../net/http-client.ts'
+import type { OwnersCluster } from './first-user.ts'
 import { openListener } from './listener.ts'
+import { countRequests } from './request-metrics.ts'
 import { namesFor } from './names.ts'
 import { localProxyIdentity } from './proxy-identity.ts'
 import { startProxy } from './start-proxy.ts'
 import type { Closer } from './stopping.ts'
 import { serverTls } from './tls.ts'
 
-export interface Cluster {
-  readonly plane: LocalControlPlane
+export interface Cluster extends OwnersCluster {
   /** `host:port`, as this machine and, where it listens for them, others dial it. */
   readonly address: string
-  /** `https://` and the address. */
-  readonly origin: string
+  /** The proxy takes tunnels and knows the policy. */
+  ready(): Health
   /** Looks whether names changed or a certificate is past half of its life. */
   renew(): Promise<void>
 }
@@ -31,6 +31,8 @@ export interface ClusterDeps {
   /** `host:port` where agents and users find the proxy when something stands in front of it. Default: where it listens. */
   readonly publicAddress?: ((own: string) => string) | undefined
   readonly log: Log
+  /** Default: nobody reads them. */
+  readonly metrics?: Metrics | undefined
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
@@ -63,9 +65,10 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   stopping.push(() => plane.close())
   const tls = await serverTls(plane, clock, names)
   const identity = await localProxyIdentity({ plane, dataDir, clock, random })
-  const proxy = startProxy({ cli: deps.cli, plane, identity, addresses: all, log })
+  const { metrics = createMetrics() } = deps
+  const proxy = startProxy({ cli: deps.cli, plane, identity, addresses: all, log, metrics })
   const listener = await openListener(listen, tls.material, {
-    fetch: (request, peer) => plane.fetch(request, peer),
+    fetch: countRequests(metrics, clock, (request, peer) => plane.fetch(request, peer)),
     handleRequest: (request, response) => proxy.handleRequest(request, response),
     handleUpgrade: (request, socket, head) => proxy.handleUpgrade(request, socket, head),
   })
@@ -76,7 +79,17 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   return {
     plane,
     address: main(),
+    proxies: () => [main()],
+    client: (bearer) =>
+      apiClient({
+        baseUrl: `https://${main()}`,
+        trust: { system: false, ca: plane.caBundle.host.x509 },
+        bearer,
+        clock,
+        random,
+      }),
     origin: `https://${main()}`,
+    ready: () => proxy.ready(),
     async renew() {
       names = namesFor(listen.host)
       const next = await tls.renew(names)

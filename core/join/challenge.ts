@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { fromSeconds, plus, seconds, type Instant } from '../clock.ts'
-import { SERVICE_KINDS, type ServiceKind } from '../domain/service.ts'
+import { IDENTITY_KINDS, type IdentityKind } from '../domain/service.ts'
 import { JOIN_METHODS, type JoinMethodName } from '../domain/token.ts'
 import type { Thumbprint } from '../ids.ts'
 import { LIMITS } from '../limits.ts'
@@ -14,9 +14,11 @@ export interface Challenge {
   readonly method: JoinMethodName
   /** Handle of the token: its public name, or the hash of its secret. */
   readonly token: string
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly enrolment: Thumbprint
   readonly serviceKey: Thumbprint
+  /** What the method wants to know again, of its own (Opening). */
+  readonly kept?: string | undefined
   readonly expires: Instant
 }
 
@@ -25,9 +27,10 @@ const thumb = z.string().transform((text) => text as Thumbprint)
 const sealedShape = z.strictObject({
   m: z.enum(JOIN_METHODS),
   t: z.string(),
-  s: z.enum(SERVICE_KINDS),
+  s: z.enum(IDENTITY_KINDS),
   e: thumb,
   k: thumb,
+  o: z.string().optional(),
   x: z.int(),
 })
 
@@ -43,6 +46,7 @@ export function sealChallenge(
     s: bound.service,
     e: bound.enrolment,
     k: bound.serviceKey,
+    ...(bound.kept === undefined ? {} : { o: bound.kept }),
     x,
   }
   const challenge = sealer.seal(Buffer.from(JSON.stringify(shape), 'utf8'), CONTEXT)
@@ -53,6 +57,7 @@ export function sealChallenge(
 export function openChallenge(sealer: Sealer, sealed: string): Challenge | undefined {
   const plain = sealer.open(sealed, CONTEXT)
   if (!plain) return undefined
-  const { m, t, s, e, k, x } = sealedShape.parse(JSON.parse(plain.toString('utf8')))
-  return { method: m, token: t, service: s, enrolment: e, serviceKey: k, expires: fromSeconds(x) }
+  const { m, t, s, e, k, o, x } = sealedShape.parse(JSON.parse(plain.toString('utf8')))
+  const bound = { method: m, token: t, service: s, enrolment: e, serviceKey: k }
+  return { ...bound, kept: o, expires: fromSeconds(x) }
 }
