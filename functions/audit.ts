@@ -1,5 +1,5 @@
 /** Writes the control plane's own entries of the audit log, each with where the call came from and under which request id. */
-import type { EventField, EventType } from '../core/domain/event.ts'
+import type { EventField, EventType, NewEvent } from '../core/domain/event.ts'
 import { sourceIp, type Ctx } from './http.ts'
 import type { Stores } from './store/stores.ts'
 
@@ -12,19 +12,22 @@ export interface AuditEntry {
   readonly fields?: Readonly<Record<string, EventField>>
 }
 
+/** The event, for stores that write it in one transaction with what it tells. */
+export const eventOf = (c: Ctx, entry: AuditEntry): NewEvent => ({
+  type: entry.type,
+  outcome: entry.outcome ?? 'ok',
+  actor: entry.actor,
+  resource: entry.resource,
+  session: undefined,
+  reason: entry.reason,
+  fields: { ...entry.fields, ip: sourceIp(c), request: c.get('requestId') },
+})
+
 /** Durable when it returns: nothing is answered that the log does not know. */
 export async function audit(
   deps: { readonly stores: Pick<Stores, 'events'> },
   c: Ctx,
   entry: AuditEntry,
 ): Promise<void> {
-  await deps.stores.events.append({
-    type: entry.type,
-    outcome: entry.outcome ?? 'ok',
-    actor: entry.actor,
-    resource: entry.resource,
-    session: undefined,
-    reason: entry.reason,
-    fields: { ...entry.fields, ip: sourceIp(c), request: c.get('requestId') },
-  })
+  await deps.stores.events.append(eventOf(c, entry))
 }

@@ -49,7 +49,8 @@ export function openStores(options: StoreOptions): Stores {
   const locks = createLockStore({ table })
   const roles = createRoleStore({ table })
   const users = createUserStore({ table })
-  const agents = createAgentStore({ table, cursors, locks })
+  const events = createEventStore({ table, cursors, clock, random })
+  const agents = createAgentStore({ table, cursors, locks, events })
   return {
     locks,
     roles,
@@ -64,7 +65,7 @@ export function openStores(options: StoreOptions): Stores {
     presence: createPresenceStore({ table }),
     policy: createPolicyStore({ table, clock, roles, users, locks }),
     apiKeys: createApiKeyStore({ table, cursors }),
-    events: createEventStore({ table, cursors, clock, random }),
+    events,
     idempotency: createIdempotencyStore({ table }),
     replay: createReplayStore({ table }),
   }
