@@ -89,6 +89,11 @@ export const LIMITS = {
   tokenUsesMax: limit(100_000, 'count', 'Largest max_uses of a token; null is any number.'),
   tokenBytes: limit(32, 'bytes', 'Random bytes of a token secret.'),
   joinEvidence: limit(32 * KiB, 'bytes', 'Evidence of one join, before it is parsed.'),
+  tokenLabels: limit(
+    2 * KiB,
+    'bytes',
+    'Forced and suggested labels of a token, as JSON; they become part of certificates.',
+  ),
   iidTtlDefault: limit(
     5 * minute,
     'ms',
