@@ -6,9 +6,8 @@ import type { Clock } from '../core/clock.ts'
 import type { ApiRule, Role, RoleRules } from '../core/domain/role.ts'
 import type { Traits } from '../core/domain/user.ts'
 import { newId, type KeyId } from '../core/ids.ts'
-import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
-import { apiKeyHash } from './middleware/caller.ts'
+import { apiKeyHash, newKeySecret } from '../core/domain/api-key.ts'
 import type { Stores } from './store/stores.ts'
 
 export interface BootstrapDeps {
@@ -77,7 +76,7 @@ export async function bootstrap(
   const now = clock.now()
   const { user: name, roles, traits = {} } = request
   await stores.users.put({ name, roles, traits, created: now })
-  const operatorKey = `pst_key_${random.bytes(LIMITS.tokenBytes.value).toString('base64url')}`
+  const operatorKey = newKeySecret(random)
   const keyId = newId('key', now, random)
   await stores.apiKeys.create(
     {

@@ -9,7 +9,8 @@ import { AppError, badField } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { ApiDeps } from '../deps.ts'
 import { pathAndQuery, type Env } from '../http.ts'
-import { principalOf, callerOf } from './caller.ts'
+import { callerOf } from './caller.ts'
+import { principalOf } from './callers.ts'
 
 export function idempotency(deps: ApiDeps): MiddlewareHandler<Env> {
   const { answerSealer: sealer, clock, stores } = deps

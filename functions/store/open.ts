@@ -15,6 +15,7 @@ import { systemRandom, type Random } from '../../core/random.ts'
 import { createAgentStore } from './dynamo/agents.ts'
 import { createApiKeyStore } from './dynamo/api-keys.ts'
 import { createClusterStore } from './dynamo/clusters.ts'
+import { createConnectorStore } from './dynamo/connectors.ts'
 import { createCursors } from './dynamo/cursor.ts'
 import { createEventStore } from './dynamo/events.ts'
 import { createIdempotencyStore } from './dynamo/idempotency.ts'
@@ -62,6 +63,7 @@ export function openStores(options: StoreOptions): Stores {
     presence: createPresenceStore({ table }),
     policy: createPolicyStore({ table, clock, roles, users, locks }),
     apiKeys: createApiKeyStore({ table, cursors }),
+    connectors: createConnectorStore({ table, cursors }),
     events: createEventStore({ table, cursors, clock, random }),
     idempotency: createIdempotencyStore({ table }),
     replay: createReplayStore({ table }),

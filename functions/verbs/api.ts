@@ -4,7 +4,9 @@ import type { VerbApp } from '../http.ts'
 import { idempotency } from '../middleware/idempotency.ts'
 import { agentRoutes } from '../routes/agents.ts'
 import { agentSelfRoutes } from '../routes/agents-self.ts'
+import { connectorRoutes } from '../routes/connectors.ts'
 import { eventRoutes } from '../routes/events.ts'
+import { keyRoutes } from '../routes/keys.ts'
 import { lockRoutes } from '../routes/locks.ts'
 import { openapiRoutes } from '../routes/openapi.ts'
 import { publicRoutes } from '../routes/public.ts'
@@ -20,6 +22,8 @@ export function mountApi(app: VerbApp, deps: ApiDeps): void {
   openapiRoutes(app, deps)
   whoamiRoutes(app, deps)
   tokenRoutes(app, deps)
+  keyRoutes(app, deps)
+  connectorRoutes(app, deps)
   roleRoutes(app, deps)
   userRoutes(app, deps)
   lockRoutes(app, deps)
