@@ -5,6 +5,14 @@ export interface Env {
   readonly home: string | undefined
   /** Name of the login, as a last resort where the system does not tell. */
   readonly user: string | undefined
+  /** An API key or an id token to call the API with, instead of the profile's user. */
+  readonly token: string | undefined
+  /** Address of the cluster for `token`, where there is no profile. */
+  readonly address: string | undefined
+  /** Pins of its CA, commas between; without one its TLS certificate must be one that the system trusts. */
+  readonly caPin: string | undefined
+  /** For `edit`. */
+  readonly editor: string | undefined
   /** A forward proxy for outgoing connections. */
   readonly httpsProxy: string | undefined
   readonly noColor: boolean
@@ -20,6 +28,10 @@ export function readEnv(env: Readonly<Record<string, string | undefined>> = proc
     home: text(env['HOME']),
     user: text(env['USER']),
     httpsProxy: text(env['HTTPS_PROXY']) ?? text(env['https_proxy']),
+    token: text(env['POSTERN_TOKEN'])?.trim(),
+    address: text(env['POSTERN_ADDRESS']),
+    caPin: text(env['POSTERN_CA_PIN']),
+    editor: text(env['VISUAL']) ?? text(env['EDITOR']),
     // https://no-color.org: any value but the empty one.
     noColor: text(env['NO_COLOR']) !== undefined || env['TERM'] === 'dumb',
     debug: text(env['POSTERN_DEBUG']) !== undefined,

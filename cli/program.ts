@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { keyCommands } from './commands/keys.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { signInCommands } from './commands/sign-in.ts'
 import { tokenCommands } from './commands/tokens.ts'
@@ -39,6 +40,7 @@ function programFor(host: Host): Command {
   for (const define of [
     upCommand,
     tokenCommands,
+    keyCommands,
     agentCommands,
     signInCommands,
     accessCommands,
