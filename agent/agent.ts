@@ -9,6 +9,7 @@ import { AppError, reasonOf } from '../core/errors.ts'
 import type { AgentId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
+import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import { createWindowBudget } from '../core/tunnel/window-budget.ts'
 import { createClusterFinder } from './cluster.ts'
@@ -20,6 +21,7 @@ import type { EvidenceCollector } from './join/collector.ts'
 import { collectorFor } from './join/collectors.ts'
 import type { Env } from './env.ts'
 import { createCommandLabels } from './labels.ts'
+import { exportAgent } from './metrics.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
 import { checkReload } from './reload.ts'
@@ -34,6 +36,8 @@ export interface AgentDeps {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Where this agent counts. */
+  readonly metrics: Metrics
   readonly httpsProxy: string | undefined
   /** For PATH of label commands, and what CI systems and clouds tell about themselves. Never handed to sessions. */
   readonly env: Env
@@ -53,7 +57,7 @@ export interface Agent {
 const wanted = (config: AgentConfig): RunnableKind[] => enabledServices(config).filter(isRunnable)
 
 export async function createAgent(deps: AgentDeps): Promise<Agent> {
-  const { clock: machineClock, random, log, httpsProxy } = deps
+  const { clock: machineClock, random, log, metrics, httpsProxy } = deps
   let config = deps.config
   const { dataDir } = config
   await ensurePrivateDir(dataDir)
@@ -109,6 +113,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     machineClock,
     random,
     log,
+    metrics,
     httpsProxy,
   }
   const labels = createCommandLabels({
@@ -180,6 +185,12 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
   }
 
   for (const kind of wanted(config)) start(kind)
+  const uncount = exportAgent(metrics, {
+    states,
+    held: (kind) => (isRunnable(kind) ? runners.get(kind)?.held : undefined),
+    keeper,
+    clockOffset: offset,
+  })
   labels.update(config.ssh?.commands ?? [])
   const refreshing = refresh.run()
   let stopped: Promise<void> | undefined
@@ -191,6 +202,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     await refreshing
     await keeper.saved()
     await lock.release()
+    uncount()
     log.info('agent.stopped')
   }
 

@@ -1,4 +1,5 @@
 /** The shape of the agent's configuration file, field by field, and what to say about fields of other versions. */
+import { isIP } from 'node:net'
 import * as z from 'zod'
 import { caPin } from '../core/domain/cluster.ts'
 import { labels, resourceName } from '../core/domain/name.ts'
@@ -36,6 +37,17 @@ const proxyServer = z.string().transform((text, ctx): string => {
   return z.NEVER
 })
 
+/** `host:port` with a literal address, or a port alone, which means loopback. */
+const diagAddress = z.union([z.string(), z.int()]).transform((given, ctx) => {
+  const match = /^(?:(.*):)?(\d{1,5})$/.exec(String(given))
+  const host = (match?.[1] ?? '127.0.0.1').replaceAll(/[[\]]/g, '')
+  const number = Number(match?.[2])
+  if (match && number <= 65_535 && (isIP(host) !== 0 || host === 'localhost'))
+    return { host, port: number }
+  ctx.addIssue({ code: 'custom', message: 'use 127.0.0.1:3000, or another address and port' })
+  return z.NEVER
+})
+
 const target = z.string().transform((text, ctx) => {
   const match = /^(tcp|http):\/\/(.*?)(?::(\d+))?\/?$/.exec(text)
   const protocol = match?.[1] as AppProtocol | undefined
@@ -65,6 +77,7 @@ const envName = z
 const main = z.strictObject({
   nodename: resourceName.optional(),
   data_dir: absolutePath.optional(),
+  diag_addr: diagAddress.optional(),
   proxy_server: proxyServer,
   auth_token: z.string().min(1).max(4096).optional(),
   join_params: z
@@ -94,6 +107,12 @@ const main = z.strictObject({
         )
         .optional(),
       gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+      tpm: z
+        .strictObject({
+          device: absolutePath.optional(),
+          ek: z.enum(['rsa', 'ecc'], 'use rsa or ecc').optional(),
+        })
+        .optional(),
     })
     .optional(),
   ca_pin: z
@@ -205,7 +224,6 @@ export const CONFIG_SUGGESTIONS: Readonly<Record<string, string>> = {
   permit_user_env: `permit_user_env ${LATER}`,
   rewrite: `rewrite ${LATER}`,
   insecure_skip_verify: `insecure_skip_verify ${LATER}`,
-  diag_addr: `diag_addr ${LATER}`,
   static_labels: 'use labels',
   dynamic_labels: 'use ssh_service.commands',
 }

@@ -24,6 +24,12 @@ export interface BoundKeypairConfig {
   readonly staticKeyPath: string | undefined
 }
 
+/** Where the TPM is, and which of its endorsement keys to show; undefined = as found. */
+export interface TpmConfig {
+  readonly device: string | undefined
+  readonly ek: 'rsa' | 'ecc' | undefined
+}
+
 /** How the agent proves what it is. */
 export type JoinConfig =
   | { readonly method: 'token'; readonly token: TokenSource | undefined }
@@ -35,6 +41,7 @@ export type JoinConfig =
       readonly idToken: IdTokenSource | undefined
       /** Of method `bound_keypair` alone. */
       readonly boundKeypair?: BoundKeypairConfig | undefined
+      readonly tpm?: TpmConfig | undefined
     }
 export type IdTokenSource =
   { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
@@ -71,6 +78,12 @@ export interface LogConfig {
   readonly format: 'text' | 'json'
 }
 
+export interface DiagAddress {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
 export interface AgentConfig {
   readonly nodeName: string
   /** The machine's own name, shown in lists. */
@@ -81,6 +94,8 @@ export interface AgentConfig {
   readonly join: JoinConfig
   readonly caPins: readonly string[]
   readonly log: LogConfig
+  /** Private address of /metrics, /healthz and /readyz; undefined: none. */
+  readonly diag: DiagAddress | undefined
   /** undefined = not enabled. */
   readonly ssh: SshServiceConfig | undefined
   readonly app: AppServiceConfig | undefined
@@ -134,6 +149,7 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     proxyServer: main.proxy_server,
     join,
     caPins: main.ca_pin ?? [],
+    diag: main.diag_addr,
     log: {
       output: main.log?.output ?? 'stderr',
       severity: main.log?.severity ?? 'INFO',
@@ -170,7 +186,7 @@ function joinOf(main: NonNullable<ConfigFile['postern']>, section: string): Join
     throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')
   if (params && params.method !== 'token') return delegated(params, params.method, section)
   const path = params ? `${section}.join_params.token_name` : `${section}.auth_token`
-  for (const field of ['oidc', 'gitlab', 'bound_keypair'] as const)
+  for (const field of ['oidc', 'gitlab', 'bound_keypair', 'tpm'] as const)
     if (params?.[field]) throw wrong(`${section}.join_params.${field}`, NOT_THIS_METHOD)
   return { method: 'token', token: tokenOf(secret ?? params?.token_name, path) }
 }
@@ -205,6 +221,7 @@ function delegated(
   if (oidc && method !== 'oidc') throw wrong(`${path}.oidc`, NOT_THIS_METHOD)
   if (params.bound_keypair && method !== 'bound_keypair')
     throw wrong(`${path}.bound_keypair`, NOT_THIS_METHOD)
+  if (params.tpm && method !== 'tpm') throw wrong(`${path}.tpm`, NOT_THIS_METHOD)
   if (gitlab && method !== 'gitlab') throw wrong(`${path}.gitlab`, NOT_THIS_METHOD)
   if (method === 'oidc' && !oidc)
     throw wrong(`${path}.oidc`, 'say where the id token is: token_file or token_env_var_name')
@@ -216,7 +233,8 @@ function delegated(
         ? undefined
         : { kind: 'env', name: env }
   const boundKeypair = method === 'bound_keypair' ? boundKeypairOf(params) : undefined
-  return { method, tokenName, idToken, boundKeypair }
+  const tpm = params.tpm && { device: params.tpm.device, ek: params.tpm.ek }
+  return { method, tokenName, idToken, boundKeypair, tpm }
 }
 
 function tokenOf(text: string | undefined, path: string): TokenSource | undefined {

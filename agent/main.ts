@@ -11,9 +11,11 @@ import { createAgent } from './agent.ts'
 import { loadAgentConfig } from './config-file.ts'
 import type { AgentConfig } from './config.ts'
 import { httpsProxyFor } from './env.ts'
+import { openAgentDiagnostics } from './diagnostics.ts'
 import { createLog } from './log.ts'
 import type { ServiceState } from './service-state.ts'
 import type { Log } from '../core/log.ts'
+import { createMetrics, type Metrics } from '../core/metrics/metrics.ts'
 
 export type { AgentConfig } from './config.ts'
 
@@ -25,6 +27,8 @@ export interface StartAgentOptions {
   readonly config?: AgentConfig
   readonly clock?: Clock
   readonly random?: Random
+  /** Where it counts; default: one of its own, which `diag_addr` shows. */
+  readonly metrics?: Metrics
   /** Default: what the configuration's `log` asks for. */
   readonly log?: Log
   /** For HTTPS_PROXY, PATH of label commands and evidence of join methods; never handed to sessions. Default: this process's. */
@@ -53,7 +57,7 @@ export interface RunningAgent {
 
 /**
  * Resolves as soon as the data directory is held and the services have begun; joining and dialling go on behind it. Throws
- * ERR_CONFIG_INVALID, ERR_DATA_DIR_HELD, ERR_DATA_DIR_UNSAFE, and ERR_TOKEN_NEEDED when no service has an identity and
+ * ERR_CONFIG_INVALID, ERR_DATA_DIR_HELD, ERR_DATA_DIR_UNSAFE, ERR_ADDRESS_UNUSABLE (diag_addr), and ERR_TOKEN_NEEDED when no service has an identity and
  * there is no token to get one.
  */
 export async function startAgent(options: StartAgentOptions): Promise<RunningAgent> {
@@ -65,15 +69,28 @@ export async function startAgent(options: StartAgentOptions): Promise<RunningAge
     return loadAgentConfig(configPath)
   }
   const config = options.config ?? (await read())
+  const log = options.log ?? createLog(config.log, clock)
+  const metrics = options.metrics ?? createMetrics()
   const agent = await createAgent({
     config,
     clock,
     random,
-    log: options.log ?? createLog(config.log, clock),
+    log,
+    metrics,
     httpsProxy: httpsProxyFor(config.proxyServer, env),
     env,
   })
-  const stop = (): void => void agent.stop()
+  const diagnostics = await openAgentDiagnostics(config, { agent, metrics, clock, log }).catch(
+    async (e: unknown) => {
+      await agent.stop()
+      throw e
+    },
+  )
+  const end = async (): Promise<void> => {
+    await diagnostics?.close()
+    await agent.stop()
+  }
+  const stop = (): void => void end()
   if (signal?.aborted) stop()
   else signal?.addEventListener('abort', stop, { once: true })
   return {
@@ -89,7 +106,7 @@ export async function startAgent(options: StartAgentOptions): Promise<RunningAge
     reload: async (given) => agent.reload(given ?? (await read())),
     stop: () => {
       signal?.removeEventListener('abort', stop)
-      return agent.stop()
+      return end()
     },
   }
 }

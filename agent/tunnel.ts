@@ -4,12 +4,14 @@ import type { AppError } from '../core/errors.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
 import { readCertificate } from '../core/certs/x509-read.ts'
 import type { Log } from '../core/log.ts'
+import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
 import { keepConnected, type ConnectionState } from '../net/reconnect.ts'
 import { connectTunnel } from '../net/tunnel-client.ts'
 import type { ClusterFinder } from './cluster.ts'
 import type { HeldIdentity } from './identity/store.ts'
+import { meterTunnels } from './metrics.ts'
 import type { PolicyKeeper } from './policy/keeper.ts'
 import type { PolicyRefresh } from './policy/refresh.ts'
 import type { ServiceState } from './service-state.ts'
@@ -30,6 +32,7 @@ export interface TunnelKeeperDeps {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly metrics: Metrics
   readonly httpsProxy: string | undefined
   audit: ServiceContext['audit']
   onState(state: ServiceState): void
@@ -41,6 +44,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   const { agentId, stored } = held()
   const { cluster } = stored.credentials
   const dispatch = createDispatch({ ...deps, cluster, agentId, identity: held })
+  const meter = meterTunnels(deps.metrics, kind, signal)
   let proxies: readonly string[] = stored.credentials.proxies
   let turn = Math.floor(random.float() * 1000)
 
@@ -49,10 +53,12 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       case 'connecting':
         return
       case 'connected':
+        meter.connected(state.tunnel.session)
         log.info('tunnel.connected', { service: kind, proxy: state.tunnel.proxyId })
         deps.onState({ state: 'online', proxies: [state.tunnel.proxyId] })
         return
       case 'waiting':
+        meter.lost(state.error)
         report(state.error, state.retryIn)
         deps.onState({ state: 'connecting', error: state.error })
         // Proxies come and go: a list that leads nowhere is asked for anew.

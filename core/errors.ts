@@ -262,6 +262,14 @@ export const ERRORS = {
     'upstream',
   ),
 
+  ERR_CLUSTER_NEW: again(
+    caller(
+      503,
+      'This cluster has not been set up yet',
+      'Run the postern bootstrap command that the deployment printed.',
+    ),
+    'caller',
+  ),
   ERR_DATA_DIR_HELD: caller(
     409,
     'Another process holds this data directory',

@@ -77,6 +77,11 @@ export const LIMITS = {
     'Joins that name one join token, right or wrong; above it 429 with retry-after.',
   ),
   apiKeyScopes: limit(32, 'count', 'Scopes of one API key.'),
+  metricSeries: limit(
+    1000,
+    'count',
+    'Label combinations of one metric; new ones above it are not counted.',
+  ),
 
   // Names and resources
   nameLength: limit(63, 'count', 'Characters of a node, app, db or cluster name.'),
@@ -114,6 +119,12 @@ export const LIMITS = {
     64 * KiB,
     'bytes',
     'Answer of a metadata service; a longer one is not read.',
+  ),
+  tpmResponse: limit(4 * KiB, 'bytes', 'Response of a TPM to one command; it has no longer ones.'),
+  tpmTimeout: limit(
+    30 * second,
+    'ms',
+    'One command of a TPM; making an RSA key takes some of them many seconds.',
   ),
   idToken: limit(
     16 * KiB,
@@ -428,6 +439,8 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
+  archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
 } as const satisfies Record<string, Limit>
 

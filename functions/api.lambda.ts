@@ -1,7 +1,7 @@
 /** The function `api`: its routes, its deps, nothing else. */
-import { handle } from 'hono/aws-lambda'
+import { lambdaHandler } from './lambda.ts'
 import { createVerb } from './verb.ts'
 import { mountApi } from './verbs/api.ts'
-import { apiDeps } from './lambda-wiring.ts'
+import { apiDeps, log } from './lambda-wiring.ts'
 
-export const handler = handle(createVerb(await apiDeps(), mountApi))
+export const handler = lambdaHandler(log, async () => createVerb(await apiDeps(), mountApi))

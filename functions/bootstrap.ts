@@ -1,8 +1,9 @@
 /**
- * The first operator and the roles that a new cluster starts with. Not reachable over HTTP: locally whoever owns the data
- * directory runs it, in the cloud whoever may invoke the function.
+ * The first operator and the roles that a new cluster starts with. Locally whoever owns the data directory runs it; in the cloud
+ * it lies behind a route that AWS IAM guards (routes/bootstrap.ts).
  */
 import type { Clock } from '../core/clock.ts'
+import type { EventField } from '../core/domain/event.ts'
 import type { ApiRule, Role, RoleRules } from '../core/domain/role.ts'
 import type { Traits } from '../core/domain/user.ts'
 import { newId, type KeyId } from '../core/ids.ts'
@@ -20,6 +21,8 @@ export interface BootstrapRequest {
   readonly user: string
   readonly roles: readonly string[]
   readonly traits?: Traits
+  /** What else the audit log is told: who asked, from where. */
+  readonly by?: Readonly<Record<string, EventField>>
 }
 export interface Bootstrapped {
   /** `pst_key_…`, shown once and stored only as a hash. May do everything. */
@@ -96,7 +99,7 @@ export async function bootstrap(
     resource: `user/${name}`,
     session: undefined,
     reason: undefined,
-    fields: { key: keyId, roles: [...roles] },
+    fields: { ...request.by, key: keyId, roles: [...roles] },
   })
   return { operatorKey, keyId }
 }

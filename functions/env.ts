@@ -1,5 +1,6 @@
 /** What a function is told by its environment. A variable that is missing or wrong is named; there are no defaults for keys. */
 import * as z from 'zod'
+import { resourceName } from '../core/domain/name.ts'
 import { AppError } from '../core/errors.ts'
 import { parse } from '../core/parse.ts'
 
@@ -17,24 +18,43 @@ export const FUNCTION_ENV = z.object({
   POSTERN_ORIGINS: list.pipe(z.array(z.url({ protocol: /^https$/ }))),
   /** `host:port` of the proxies, commas between. Every verb. */
   POSTERN_PROXIES: list,
+  /** Name of the cluster that the first bootstrap makes: bootstrap. */
+  POSTERN_CLUSTER: resourceName.optional(),
   /** HMAC key in KMS that sealing secrets are made of: api, join. */
   POSTERN_SEAL_KEY: keyId.optional(),
-  /** Signing keys in KMS: join, login, policy respectively. */
+  /** Signing keys in KMS: join, login, policy respectively; bootstrap reads the public halves of all three. */
   POSTERN_HOST_CA_KEY: keyId.optional(),
   POSTERN_USER_CA_KEY: keyId.optional(),
   POSTERN_POLICY_KEY: keyId.optional(),
 })
+/** What the functions of a deployment itself are told: they serve nobody and know neither origins nor proxies. */
+export const DEPLOY_ENV = z.object({
+  POSTERN_TABLE: z.string().min(3).max(255),
+  /** Name of the one token that a stack declares: declare. */
+  POSTERN_TOKEN_NAME: z.string().optional(),
+  /** Bucket of the archived audit log: archive. */
+  POSTERN_RECORDS_BUCKET: z.string().optional(),
+  /** Set by Lambda: where it runs and as whom. */
+  AWS_REGION: z.string().optional(),
+  AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().optional(),
+  AWS_SESSION_TOKEN: z.string().optional(),
+})
+export type DeployEnv = z.output<typeof DEPLOY_ENV>
+export const readDeployEnv = (env: NodeJS.ProcessEnv = process.env): DeployEnv =>
+  parse(DEPLOY_ENV, env, { code: 'ERR_CONFIG_INVALID' })
+
 export type FunctionEnv = z.output<typeof FUNCTION_ENV>
 
 export const readEnv = (env: NodeJS.ProcessEnv = process.env): FunctionEnv =>
   parse(FUNCTION_ENV, env, { code: 'ERR_CONFIG_INVALID' })
 
 /** A variable that this verb cannot do without. */
-export function need(
-  env: FunctionEnv,
-  name: 'POSTERN_SEAL_KEY' | 'POSTERN_HOST_CA_KEY' | 'POSTERN_USER_CA_KEY' | 'POSTERN_POLICY_KEY',
+export function need<N extends string>(
+  env: Readonly<Partial<Record<N, unknown>>>,
+  name: N,
 ): string {
   const value = env[name]
-  if (value !== undefined) return value
+  if (typeof value === 'string') return value
   throw new AppError('ERR_CONFIG_INVALID', `${name}: is not set`)
 }

@@ -12,8 +12,15 @@ export interface Env {
   Bindings: {
     readonly ip?: string
     readonly event?: {
-      readonly requestContext?: { readonly http?: { readonly sourceIp?: string } }
+      readonly requestContext?: {
+        readonly http?: { readonly sourceIp?: string }
+        /** There on routes with the gateway's IAM authorizer, once it has verified the caller's signature. */
+        readonly authorizer?: {
+          readonly iam?: { readonly userArn?: string; readonly accountId?: string }
+        }
+      }
     }
+    readonly lambdaContext?: { readonly invokedFunctionArn?: string }
   }
   Variables: {
     requestId: string

@@ -1,7 +1,12 @@
 /** The function `join`: its routes, its deps, nothing else. */
-import { handle } from 'hono/aws-lambda'
-import { createVerb } from './verb.ts'
+import { lambdaHandler } from './lambda.ts'
 import { joinRoutes } from './routes/join.ts'
-import { joinDeps } from './lambda-wiring.ts'
+import { caCertificateRoutes } from './routes/ca-certificate.ts'
+import { createSetup, createVerb } from './verb.ts'
+import { hostCaDeps, joinDeps, log } from './lambda-wiring.ts'
 
-export const handler = handle(createVerb(await joinDeps(), joinRoutes))
+export const handler = lambdaHandler(
+  log,
+  async () => createVerb(await joinDeps(), joinRoutes),
+  async () => createSetup(await hostCaDeps(), caCertificateRoutes),
+)

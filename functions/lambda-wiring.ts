@@ -4,17 +4,18 @@
  */
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { KMSClient } from '@aws-sdk/client-kms'
+import { HOST_CA_PATH, USER_CA_PATH } from '../core/api/bootstrap.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
-import type { Log } from '../core/log.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
 import { createStsClient } from './join/sts.ts'
+import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
@@ -23,10 +24,7 @@ import { publicCas } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
-const line = (level: string) => (event: string, fields?: Record<string, unknown>) =>
-  void process.stdout.write(`${JSON.stringify({ level, event, ...fields })}\n`)
-/** One JSON object a line, as CloudWatch Logs Insights reads it. */
-const log: Log = { info: line('info'), warn: line('warn'), error: line('error') }
+export const log = lambdaLog
 
 interface Cloud {
   readonly env: FunctionEnv
@@ -35,20 +33,22 @@ interface Cloud {
   readonly stores: Stores
 }
 
+const storesOf = (env: FunctionEnv, secret: Uint8Array): Stores =>
+  openStores({
+    client: new DynamoDBClient({}),
+    tableName: env.POSTERN_TABLE,
+    cursorKey: deriveKey(secret, 'cursor'),
+    clock: systemClock,
+    random: systemRandom,
+  })
+
 /** `secret` is for verbs that page through lists or seal; the others never open a cursor. */
 async function open(env: FunctionEnv, kms: KMSClient, secret: Uint8Array): Promise<Cloud> {
   const clock = systemClock
   const random = systemRandom
-  const stores = openStores({
-    client: new DynamoDBClient({}),
-    tableName: env.POSTERN_TABLE,
-    cursorKey: deriveKey(secret, 'cursor'),
-    clock,
-    random,
-  })
+  const stores = storesOf(env, secret)
   const row = await stores.cluster.get()
-  if (!row?.cas)
-    throw new AppError('ERR_CONFIG_INVALID', `table ${env.POSTERN_TABLE}: has no cluster yet`)
+  if (!row?.cas) throw new AppError('ERR_CLUSTER_NEW')
   const base: BaseDeps = {
     cluster: row.name,
     version: VERSION,
@@ -121,4 +121,37 @@ export async function policyDeps(): Promise<PolicyDeps> {
   const { env, kms } = connect()
   const { base, stores } = await open(env, kms, noSecret())
   return { ...base, stores, policySigner: await kmsSigner(kms, need(env, 'POSTERN_POLICY_KEY')) }
+}
+
+/** Before there is a cluster: the verb certifies its own CA key, and nothing of the table is touched. */
+async function caDeps(
+  variable: 'POSTERN_HOST_CA_KEY' | 'POSTERN_USER_CA_KEY',
+  ca: { readonly path: string; readonly commonName: string },
+) {
+  const { env, kms } = connect()
+  const signer = await kmsSigner(kms, need(env, variable))
+  return { clock: systemClock, random: systemRandom, log, ca: { ...ca, signer } }
+}
+export const hostCaDeps = () =>
+  caDeps('POSTERN_HOST_CA_KEY', { path: HOST_CA_PATH, commonName: 'Postern host CA' })
+export const userCaDeps = () =>
+  caDeps('POSTERN_USER_CA_KEY', { path: USER_CA_PATH, commonName: 'Postern user CA' })
+
+export async function bootstrapDeps() {
+  const { env, kms } = connect()
+  const keyOf = async (variable: Parameters<typeof need>[1]) =>
+    (await kmsSigner(kms, need(env, variable))).publicKey
+  const [host, user, policy] = await Promise.all([
+    keyOf('POSTERN_HOST_CA_KEY'),
+    keyOf('POSTERN_USER_CA_KEY'),
+    keyOf('POSTERN_POLICY_KEY'),
+  ])
+  return {
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    cluster: need(env, 'POSTERN_CLUSTER'),
+    keys: { host, user, policy },
+    stores: storesOf(env, noSecret()),
+  }
 }

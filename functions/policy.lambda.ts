@@ -1,7 +1,7 @@
 /** The function `policy`: its routes, its deps, nothing else. */
-import { handle } from 'hono/aws-lambda'
+import { lambdaHandler } from './lambda.ts'
 import { createVerb } from './verb.ts'
 import { mountPolicy } from './verbs/policy.ts'
-import { policyDeps } from './lambda-wiring.ts'
+import { policyDeps, log } from './lambda-wiring.ts'
 
-export const handler = handle(createVerb(await policyDeps(), mountPolicy))
+export const handler = lambdaHandler(log, async () => createVerb(await policyDeps(), mountPolicy))

@@ -1,7 +1,7 @@
 /** A verb: one Hono app with the routes of one function and nothing else. */
 import type { BaseDeps } from './deps.ts'
 import { verbApp, type VerbApp } from './http.ts'
-import { useBase } from './middleware/base.ts'
+import { useBase, type BaseMiddlewareDeps } from './middleware/base.ts'
 
 export type Mount<D> = (app: VerbApp, deps: D) => void
 
@@ -9,5 +9,13 @@ export function createVerb<D extends BaseDeps>(deps: D, ...mounts: readonly Moun
   const app = verbApp()
   useBase(app, deps)
   for (const mount of mounts) mount(app, deps)
+  return app
+}
+
+/** Routes that need no cluster to exist: those that make it. */
+export function createSetup<D extends BaseMiddlewareDeps>(deps: D, mount: Mount<D>): VerbApp {
+  const app = verbApp()
+  useBase(app, deps)
+  mount(app, deps)
   return app
 }

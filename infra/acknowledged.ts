@@ -1,13 +1,45 @@
-/** Findings of the security checks that we keep on purpose, each with its reason. */
+/** Findings of the security checks that we keep on purpose, each with its reason. One that is found no more fails a test. */
 import { Validations } from 'aws-cdk-lib'
 import type { Construct } from 'constructs'
 
-const REASONS: Readonly<Record<string, string>> = {
-  'AwsSolutions-APIG4':
-    'The functions authenticate: API keys, and requests signed by the key of a certificate, which no gateway authorizer knows.',
+interface Acknowledged {
+  readonly id: string
+  readonly reason: string
 }
+const nag = (id: string, reason: string): Acknowledged => ({
+  id: `AwsSolutions::AwsSolutions-${id}`,
+  reason,
+})
 
-export function acknowledge(scope: Construct): void {
-  for (const [id, reason] of Object.entries(REASONS))
+export const ACKNOWLEDGED = {
+  network: [
+    nag(
+      'VPC7',
+      'Flow logs are billed by the gigabyte of a data path; who reached what is in the audit log, with names in place of addresses.',
+    ),
+    nag('EC23', 'The one port that agents and users dial; every tunnel proves a certificate.'),
+    nag(
+      'ELB2',
+      'Access logs of a network load balancer name addresses and bytes of TLS connections; the proxies log the same with the identity behind it.',
+    ),
+  ],
+  plane: [
+    nag(
+      'APIG4',
+      'The functions authenticate: API keys, and requests signed by the key of a certificate, which no gateway authorizer knows.',
+    ),
+    nag(
+      'IAM5[Resource::<Records091F6ECA.Arn>/events/*]',
+      'archive puts objects whose names are dates below events/; it can neither read, list nor delete.',
+    ),
+    nag(
+      'IAM5[Resource::<archiveFunction0B51110D.Arn>:*]',
+      'The scheduler may call any version of the one function it is for.',
+    ),
+  ],
+} as const satisfies Record<string, readonly Acknowledged[]>
+
+export function acknowledge(scope: Construct, group: keyof typeof ACKNOWLEDGED): void {
+  for (const { id, reason } of ACKNOWLEDGED[group])
     Validations.of(scope).acknowledge({ id, reason })
 }

@@ -1,15 +1,16 @@
 /** The CDK app: `cdk deploy` from a clone. Context values: infra/context.ts. */
-import { App, Tags, Validations } from 'aws-cdk-lib'
+import { App, Validations } from 'aws-cdk-lib'
 import { AwsSolutionsChecks } from 'cdk-nag'
+import { posternStacks } from './app.ts'
 import { ContextError, readContext } from './context.ts'
-import { ControlPlane } from './stacks/control-plane.ts'
 
 try {
   const app = new App()
-  new ControlPlane(app, 'Postern', readContext(app.node), {
-    description: 'Postern control plane: functions, one table, signing keys',
+  const context = readContext(app.node, {
+    region: process.env['CDK_DEFAULT_REGION'],
+    account: process.env['CDK_DEFAULT_ACCOUNT'],
   })
-  Tags.of(app).add('postern', 'control-plane')
+  posternStacks(app, context)
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
   app.synth()
 } catch (e) {

@@ -1,4 +1,4 @@
-/** What the proxy counts. Plain numbers that only grow, but for the gauges; an exporter turns them into text. */
+/** What the proxy counts. Plain numbers that only grow, but for the gauges; metrics.ts turns them into text. */
 
 export interface ProxyCounters {
   /** Upgrades refused with HTTP, before any handshake. */
@@ -18,6 +18,10 @@ export interface ProxyCounters {
   presenceWrites: number
   presenceFailures: number
   leaseFailures: number
+  /** Of tunnels that are over; those that are open are added when somebody asks. */
+  bytesIn: number
+  bytesOut: number
+  stalls: number
 }
 
 export type ProxyState = 'starting' | 'serving' | 'leaseless' | 'draining' | 'closed'
@@ -32,6 +36,9 @@ export interface ProxyStats extends Readonly<ProxyCounters> {
   readonly policyVersion: number
   /** Proxies of the cluster, this one included. */
   readonly liveProxies: number
+  /** Milliseconds since the lease was renewed, and since the control plane vouched for the policy; Infinity before the first. */
+  readonly leaseAge: number
+  readonly policyAge: number
 }
 
 export const newCounters = (): ProxyCounters => ({
@@ -48,4 +55,7 @@ export const newCounters = (): ProxyCounters => ({
   presenceWrites: 0,
   presenceFailures: 0,
   leaseFailures: 0,
+  bytesIn: 0,
+  bytesOut: 0,
+  stalls: 0,
 })

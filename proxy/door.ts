@@ -9,6 +9,7 @@ import type { WebSocket } from 'ws'
 import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import type { Metrics } from '../core/metrics/metrics.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
@@ -43,6 +44,7 @@ export interface DoorDeps<G extends Guest> {
   welcome(accepted: AcceptedTunnel, guest: G, source: string): void
   readonly server: Omit<TunnelServerOptions, 'authorise' | 'onOpen' | 'onSuspect' | 'onClose'>
   readonly counters: ProxyCounters
+  readonly metrics: Pick<Metrics, 'inc' | 'observe'>
   readonly log: Log
 }
 
@@ -65,7 +67,7 @@ export interface Door {
 }
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
-  const { admission, counters, log } = deps
+  const { admission, counters, metrics, log } = deps
   const sockets = tunnelWebSocketServer()
   const entering = new Set<WebSocket>()
 
@@ -75,9 +77,17 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     return deps.closedBecause()
   }
 
+  function turnAway(socket: Duplex, error: AppError): void {
+    counters.upgradesRefused += 1
+    metrics.inc('postern_proxy_upgrades_refused_total', { code: error.code })
+    refuseUpgrade(socket, error)
+  }
+
   async function handshake(ws: WebSocket, source: string): Promise<void> {
     const guest = deps.guest(source)
     entering.add(ws)
+    const { clock } = deps.server
+    const began = clock.monotonic()
     try {
       const accepted = await acceptTunnel(ws, {
         ...deps.server,
@@ -86,10 +96,12 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
         onSuspect: (suspect) => guest.onSuspect(suspect),
         onClose: (err) => guest.onClose(err),
       })
+      metrics.observe('postern_proxy_handshake_seconds', (clock.monotonic() - began) / 1000)
       deps.welcome(accepted, guest, source)
     } catch (e) {
       counters.handshakesRefused += 1
       const error = toAppError(e)
+      metrics.inc('postern_proxy_handshakes_refused_total', { code: error.code })
       log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
     } finally {
       entering.delete(ws)
@@ -99,10 +111,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   function enter(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const source = request.socket.remoteAddress ?? 'unknown'
     const slot = admission.admit(sourceKey(source), deps.tunnels())
-    if (typeof slot === 'string') {
-      counters.upgradesRefused += 1
-      return refuseUpgrade(socket, busy('too many tunnels or handshakes', `limit: ${slot}`))
-    }
+    if (typeof slot === 'string')
+      return turnAway(socket, busy('too many tunnels or handshakes', `limit: ${slot}`))
     // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
     socket.once('close', () => slot.release())
     sockets.handleUpgrade(request, socket, head, (ws) => {
@@ -114,9 +124,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     handleUpgrade(request, socket, head) {
       socket.on('error', () => undefined)
       const refused = refusal(request)
-      if (!refused) return enter(request, socket, head)
-      counters.upgradesRefused += 1
-      refuseUpgrade(socket, refused)
+      if (refused) turnAway(socket, refused)
+      else enter(request, socket, head)
     },
     close() {
       for (const ws of entering) ws.terminate()

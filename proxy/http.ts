@@ -40,7 +40,18 @@ export function refuseUpgrade(socket: Duplex, error: AppError): void {
 
 export interface HealthDeps {
   state(): ProxyState
+  /** Version of the policy in force; 0: none yet, and then no lock is known here. */
+  policyVersion(): number
   discovery: (() => Discovery) | undefined
+}
+
+/** May this proxy be given new tunnels? Not without a lease, not without a policy, not while it drains. */
+export function readiness(deps: Pick<HealthDeps, 'state' | 'policyVersion'>): {
+  readonly ok: boolean
+  readonly facts: { readonly state: ProxyState; readonly policy: number }
+} {
+  const facts = { state: deps.state(), policy: deps.policyVersion() }
+  return { ok: facts.state === 'serving' && facts.policy > 0, facts }
 }
 
 /** True when the request was one of ours and is answered. */
@@ -65,8 +76,10 @@ export function answerRequest(
   switch (path) {
     case '/healthz':
       return answer(deps.state() === 'closed' ? 503 : 200, { state: deps.state() })
-    case '/readyz':
-      return answer(deps.state() === 'serving' ? 200 : 503, { state: deps.state() })
+    case '/readyz': {
+      const { ok, facts } = readiness(deps)
+      return answer(ok ? 200 : 503, { state: facts.state })
+    }
     case '/.well-known/postern':
       return deps.discovery ? answer(200, deps.discovery()) : false
     default:

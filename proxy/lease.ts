@@ -31,6 +31,8 @@ export interface Lease {
   end(): Promise<void>
   /** Proxies of the cluster at the last look, this one included; at least 1. */
   readonly liveProxies: number
+  /** Milliseconds since it was renewed, counted from before that write; Infinity before the first. */
+  readonly age: number
 }
 
 export function createLease(deps: LeaseDeps): Lease {
@@ -40,6 +42,7 @@ export function createLease(deps: LeaseDeps): Lease {
   let held = false
   let renewing = false
   let liveProxies = 1
+  let renewedAt = -Infinity
 
   function change(to: boolean): void {
     if (held === to) return
@@ -58,6 +61,7 @@ export function createLease(deps: LeaseDeps): Lease {
       tunnels: deps.tunnels(),
       expires,
     })
+    renewedAt = began
     expiry?.cancel()
     // Counted from before the write was sent: that is the time it names.
     const left = LIMITS.leaseTtl.value - (clock.monotonic() - began)
@@ -89,6 +93,9 @@ export function createLease(deps: LeaseDeps): Lease {
   return {
     get liveProxies() {
       return liveProxies
+    },
+    get age() {
+      return clock.monotonic() - renewedAt
     },
     async start(signal) {
       while (!held) {

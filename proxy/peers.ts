@@ -11,6 +11,7 @@ import { AppError, reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
+import type { Metrics } from '../core/metrics/metrics.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import type { AcceptedTunnel } from '../net/tunnel-server.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -31,6 +32,7 @@ export interface PeersDeps {
   onAgent(tunnel: AgentTunnel): void
   readonly clock: Clock
   readonly counters: ProxyCounters
+  readonly metrics: Pick<Metrics, 'inc'>
   readonly log: Log
 }
 
@@ -57,7 +59,7 @@ function rolesInForce(user: UserIdentity, policy: Policy): readonly string[] {
 }
 
 export function createPeers(deps: PeersDeps): Peers {
-  const { registry, rows, relay, clock, counters, log } = deps
+  const { registry, rows, relay, clock, counters, metrics, log } = deps
 
   function lockOn(identity: Identity): Lock | undefined {
     const policy = deps.policy()
@@ -126,6 +128,15 @@ export function createPeers(deps: PeersDeps): Peers {
     return { kind: 'agent', identity, session, connId, opened: clock.now(), suspect: false }
   }
 
+  function countClosed({ kind, session }: Tunnel, err: AppError | undefined): void {
+    const { bytesIn, bytesOut, stalls } = session.stats
+    counters.tunnelsClosed += 1
+    counters.bytesIn += bytesIn
+    counters.bytesOut += bytesOut
+    counters.stalls += stalls
+    metrics.inc('postern_proxy_tunnels_closed_total', { kind, code: err?.code ?? 'ok' })
+  }
+
   function cut(tunnel: Tunnel, lock: Lock): void {
     counters.tunnelsCut += 1
     const { identity } = tunnel
@@ -140,9 +151,9 @@ export function createPeers(deps: PeersDeps): Peers {
       const guest: PeerGuest = {
         tunnel: undefined,
         over: false,
-        onOpen(stream, payload, { identity }) {
+        onOpen(stream, payload, { identity, connId }) {
           if (identity.kind === 'user')
-            void relay.serve(stream, payload, { user: identity.user, source })
+            void relay.serve(stream, payload, { user: identity.user, source, connId })
           else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
         },
         onSuspect(suspect) {
@@ -153,7 +164,7 @@ export function createPeers(deps: PeersDeps): Peers {
           const { tunnel } = guest
           if (!tunnel) return
           registry.remove(tunnel)
-          counters.tunnelsClosed += 1
+          countClosed(tunnel, err)
           if (tunnel.kind === 'agent') wantRow(tunnel.identity)
           log.info('proxy.tunnel_closed', {
             connId: tunnel.connId,
@@ -169,6 +180,7 @@ export function createPeers(deps: PeersDeps): Peers {
       guest.tunnel = tunnel
       registry.add(tunnel)
       counters.tunnelsOpened += 1
+      metrics.inc('postern_proxy_tunnels_opened_total', { kind: tunnel.kind })
       // A lock that came between the check and now would otherwise wait for the next change.
       const lock = lockOn(tunnel.identity)
       if (lock) return cut(tunnel, lock)

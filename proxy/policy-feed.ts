@@ -45,6 +45,8 @@ export interface PolicyFeed {
   readonly known: KnownPolicy | undefined
   /** The newest freshness JWS. */
   readonly freshness: Buffer | undefined
+  /** Milliseconds since a policy key vouched for a version; Infinity before the first. */
+  readonly age: number
 }
 
 const broken = (internal: string): AppError =>
@@ -179,6 +181,9 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
     },
     get freshness() {
       return stamp
+    },
+    get age() {
+      return clock.monotonic() - stampedAt
     },
   }
 }

@@ -13,6 +13,7 @@ import type { Discovery } from '../core/domain/cluster.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
 import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { createMetrics, type Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { createWindowBudget } from '../core/tunnel/window-budget.ts'
@@ -20,8 +21,9 @@ import { createAdmission, type AdmissionLimits } from './admission.ts'
 import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
 import { createDoor } from './door.ts'
 import { emptied, tellAll } from './drain.ts'
-import { answerRequest } from './http.ts'
+import { answerRequest, readiness } from './http.ts'
 import { createLease } from './lease.ts'
+import { exportStats } from './metrics.ts'
 import { createPeers, type PeerGuest } from './peers.ts'
 import { createPolicyFeed } from './policy-feed.ts'
 import { createPolicyPush } from './policy-push.ts'
@@ -47,6 +49,8 @@ export interface ProxyDeps {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Where this proxy counts; default: nobody reads it. */
+  readonly metrics?: Metrics | undefined
   /** Overrides for tests; the defaults are LIMITS. */
   readonly limits?: Partial<AdmissionLimits> | undefined
   readonly tunnelLimits?: Partial<TunnelLimits> | undefined
@@ -66,6 +70,8 @@ export interface Proxy {
   drain(ms: number): Promise<void>
   /** Ends every tunnel and the lease at once. Idempotent. */
   close(): Promise<void>
+  /** What `/readyz` says: a lease, a policy, and no drain. */
+  ready(): ReturnType<typeof readiness>
   stats(): ProxyStats
 }
 
@@ -75,7 +81,7 @@ const COME_BACK = 10_000
 const LAST_WRITES = 3_000
 
 export function createProxy(deps: ProxyDeps): Proxy {
-  const { cluster, presence, clock, random, log } = deps
+  const { cluster, presence, clock, random, log, metrics = createMetrics() } = deps
   const self = identityOf(deps.identity().certificate)
   if (self.kind !== 'proxy' || self.cluster !== cluster)
     throw new AppError('ERR_CERT_INVALID', undefined, { internal: 'not a proxy of this cluster' })
@@ -130,6 +136,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     clock,
     random,
     counters,
+    metrics,
     log,
   })
   const peers = createPeers({
@@ -143,6 +150,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     onAgent: (tunnel) => push.bring(tunnel),
     clock,
     counters,
+    metrics,
     log,
   })
   const door = createDoor<PeerGuest>({
@@ -176,6 +184,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       limits: deps.tunnelLimits,
     },
     counters,
+    metrics,
     log,
   })
 
@@ -208,8 +217,39 @@ export function createProxy(deps: ProxyDeps): Proxy {
     limit.cancel()
     rows.stop()
     await lease.end()
+    uncount()
     log.info('proxy.closed', { proxyId })
   }
+
+  const policyVersion = (): number => feed.known?.policy.version ?? 0
+
+  function stats(): ProxyStats {
+    let streams = 0
+    let { bytesIn, bytesOut, stalls } = counters
+    for (const { session } of registry.all()) {
+      const own = session.stats
+      streams += session.streams
+      bytesIn += own.bytesIn
+      bytesOut += own.bytesOut
+      stalls += own.stalls
+    }
+    return {
+      ...counters,
+      bytesIn,
+      bytesOut,
+      stalls,
+      state,
+      agentTunnels: registry.agentCount,
+      userTunnels: registry.userCount,
+      handshakesPending: admission.pending,
+      streams,
+      policyVersion: policyVersion(),
+      liveProxies: lease.liveProxies,
+      leaseAge: lease.age,
+      policyAge: feed.age,
+    }
+  }
+  const uncount = exportStats(metrics, stats)
 
   return {
     async start() {
@@ -220,8 +260,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     handleRequest: (request, response) =>
       answerRequest(request, response, {
         state: () => state,
+        policyVersion,
         discovery: deps.discovery,
       }),
+    ready: () => readiness({ state: () => state, policyVersion }),
     async drain(ms) {
       if (state === 'closed') return
       state = 'draining'
@@ -231,20 +273,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       await close()
     },
     close,
-    stats() {
-      let streams = 0
-      for (const tunnel of registry.all()) streams += tunnel.session.streams
-      return {
-        ...counters,
-        state,
-        agentTunnels: registry.agentCount,
-        userTunnels: registry.userCount,
-        handshakesPending: admission.pending,
-        streams,
-        policyVersion: feed.known?.policy.version ?? 0,
-        liveProxies: lease.liveProxies,
-      }
-    },
+    stats,
   }
 }
 

@@ -7,10 +7,12 @@ import { checkRoute, type CheckedRoute } from '../core/api/route-check.ts'
 import { fromSeconds, type Clock, type Timer } from '../core/clock.ts'
 import { findLock, type Lock } from '../core/domain/lock.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
+import type { ConnId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
+import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
-import { decodeOpen, encodeOpen, type ResourceOpen } from '../core/tunnel/open.ts'
+import { decodeOpen, encodeOpen, untrustedStream, type ResourceOpen } from '../core/tunnel/open.ts'
 import { spliceStreams } from '../core/tunnel/splice.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -24,6 +26,7 @@ export interface RelayDeps {
   readonly clock: Clock
   readonly random: Random
   readonly counters: ProxyCounters
+  readonly metrics: Pick<Metrics, 'inc'>
   readonly log: Log
 }
 
@@ -31,6 +34,8 @@ export interface Caller {
   readonly user: string
   /** Address the user's tunnel came from; handed to the agent as a claim. */
   readonly source: string
+  /** The user's tunnel. */
+  readonly connId: ConnId
 }
 
 export interface Relay {
@@ -49,7 +54,7 @@ function readOpen(payload: Buffer): ResourceOpen {
 }
 
 export function createRelay(deps: RelayDeps): Relay {
-  const { cluster, registry, clock, random, counters, log } = deps
+  const { cluster, registry, clock, random, counters, metrics, log } = deps
   const routes = new Map<string, CheckedRoute>()
   let routeKeys: readonly KeyObject[] = []
 
@@ -141,6 +146,16 @@ export function createRelay(deps: RelayDeps): Relay {
     offered.accept(answered.payload)
     spliceStreams(offered, answered)
     counters.streamsRelayed += 1
+    metrics.inc('postern_proxy_streams_relayed_total', { service: route.service })
+    const { id, resumed } = untrustedStream(open.offer)
+    if (resumed) metrics.inc('postern_proxy_streams_resumed_total')
+    // The claimed id is the one that agents write into the audit log once they have verified it.
+    log.info('proxy.stream_relayed', {
+      stream: id,
+      resumed,
+      user: caller.user,
+      connId: caller.connId,
+    })
   }
 
   return {
@@ -152,8 +167,10 @@ export function createRelay(deps: RelayDeps): Relay {
       } catch (e) {
         const error = toAppError(e)
         counters.streamsRefused += 1
+        metrics.inc('postern_proxy_streams_refused_total', { code: error.code })
         log.info('proxy.stream_refused', {
           user: caller.user,
+          connId: caller.connId,
           code: error.code,
           reason: reasonOf(error),
         })

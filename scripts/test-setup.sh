@@ -4,7 +4,11 @@ set -eu
 
 # program:Debian package
 PEERS='ssh:openssh-client sshd:openssh-server rsync:rsync nginx:nginx psql:postgresql-client openssl:openssl curl:curl
-script:bsdutils expect:expect tmux:tmux'
+<<<<<<< HEAD
+script:bsdutils expect:expect tmux:tmux swtpm:swtpm swtpm_setup:swtpm-tools'
+=======
+script:bsdutils expect:expect tmux:tmux promtool:prometheus'
+>>>>>>> main
 
 missing=''
 packages=''

@@ -20,6 +20,7 @@ import {
   type Machine,
 } from './id-token.ts'
 import { tokenCollector } from './token.ts'
+import { tpmCollector } from './tpm/tpm.ts'
 
 const KUBERNETES_FILE = '/var/run/secrets/tokens/join-sa-token'
 
@@ -56,17 +57,18 @@ export interface CollectorDeps extends Machine {
 
 export function collectorFor(join: JoinConfig, machine: CollectorDeps): EvidenceCollector {
   if (join.method === 'token') return tokenCollector(join.token)
-  const { method, tokenName, idToken, boundKeypair } = join
+  const { method, tokenName, idToken, boundKeypair, tpm } = join
   if (method === 'iam') return iamCollector(tokenName, machine)
   if (method === 'ec2') return ec2Collector(tokenName, machine)
   if (method === 'bound_keypair')
     return boundKeypairCollector(tokenName, { ...machine, config: boundKeypair })
+  if (method === 'tpm') return tpmCollector(tokenName, { ...machine, config: tpm })
   const source = idToken ? configured(idToken) : method === 'oidc' ? undefined : SOURCES[method]
   invariant(source, 'the configuration says where the id token is')
   return {
     name: method,
     handle: async () => tokenName,
-    collect: async (_challenge, signal, cluster): Promise<IdTokenEvidence> => ({
+    collect: async (_challenge, { signal, cluster }): Promise<IdTokenEvidence> => ({
       id_token: await source(machine, cluster, signal),
     }),
   }

@@ -10,7 +10,7 @@ export function ec2Collector(tokenName: string, { env, clock }: MachineDeps): Ev
   return {
     name: 'ec2',
     handle: async () => tokenName,
-    async collect(_challenge, signal): Promise<Ec2Evidence> {
+    async collect(_challenge, { signal }): Promise<Ec2Evidence> {
       const imds = await openImds(localHttp(clock), env, signal)
       const text = await imds.get('dynamic/instance-identity/rsa2048')
       if (text === undefined)

@@ -8,7 +8,7 @@ import {
   type IamEvidence,
 } from '../../core/join/iam.ts'
 import { findCredentials } from './aws/credentials.ts'
-import { signV4 } from './aws/sigv4.ts'
+import { signV4 } from '../../core/aws/sigv4.ts'
 import type { EvidenceCollector } from './collector.ts'
 import { localHttp } from './local-http.ts'
 
@@ -21,7 +21,7 @@ export function iamCollector(tokenName: string, { env, clock }: MachineDeps): Ev
   return {
     name: 'iam',
     handle: async () => tokenName,
-    async collect(challenge, signal): Promise<IamEvidence> {
+    async collect(challenge, { signal }): Promise<IamEvidence> {
       const found = await findCredentials({ env, http: localHttp(clock), signal })
       const region = env['AWS_REGION'] ?? env['AWS_DEFAULT_REGION'] ?? found.region
       const host = stsHostOf(region)

@@ -5,7 +5,7 @@
 import { challengeAnswer, credentials, type Credentials } from '../../core/api/join.ts'
 import { instant, type Clock } from '../../core/clock.ts'
 import { encodeKey, signJoin } from '../../core/join/messages.ts'
-import { keySigner } from '../../core/certs/signer.ts'
+import { keySigner, thumbprint } from '../../core/certs/signer.ts'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { AppError } from '../../core/errors.ts'
@@ -14,7 +14,7 @@ import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import type { ClusterInfo } from '../cluster.ts'
 import { pkcs8, type HeldIdentity, type IdentityStore } from '../identity/store.ts'
-import type { EvidenceCollector } from './collector.ts'
+import type { EvidenceCollector, Opened } from './collector.ts'
 
 export interface JoinOptions {
   readonly service: ServiceKind
@@ -28,6 +28,20 @@ export interface JoinOptions {
   readonly signal: AbortSignal
 }
 
+/** Both kinds of methods as one. */
+async function beginProof(
+  collector: EvidenceCollector,
+  signal: AbortSignal,
+  cluster: string,
+): Promise<Pick<Opened, 'collect'> & Partial<Pick<Opened, 'close'>> & { params?: object }> {
+  if ('collect' in collector)
+    return {
+      collect: (challenge, _, keys) => collector.collect(challenge, { signal, cluster, keys }),
+    }
+  const opened = await collector.open()
+  return { ...opened, params: { params: opened.params } }
+}
+
 export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
   const { service, nodeName, api, store, collector, signal } = options
   const enrolment = keySigner(await store.enrolmentKey())
@@ -37,24 +51,33 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
     enrolment_key: encodeKey(enrolment.publicKey),
     service_key: encodeKey(serviceKey.publicKey),
   }
-  const asked = await api.request(
-    'POST',
-    '/v1/join/challenge',
-    { method: collector.name, token: await collector.handle(), service, ...keys },
-    { signal },
-  )
-  const { challenge } = parse(challengeAnswer, asked, { code: 'ERR_INTERNAL' })
-  const request = await signJoin(
-    {
-      challenge,
-      method: collector.name,
-      service,
-      ...keys,
-      node_name: nodeName,
-      evidence: await collector.collect(challenge, signal, options.cluster.cluster),
-    },
-    { enrolment, service: serviceKey },
-  )
+  const proof = await beginProof(collector, signal, options.cluster.cluster)
+  let request
+  try {
+    const asked = await api.request(
+      'POST',
+      '/v1/join/challenge',
+      {
+        method: collector.name,
+        token: await collector.handle(),
+        service,
+        ...keys,
+        ...proof.params,
+      },
+      { signal },
+    )
+    const { challenge, question } = parse(challengeAnswer, asked, { code: 'ERR_INTERNAL' })
+    const evidence = await proof.collect(challenge, question, {
+      enrolment: thumbprint(enrolment.publicKey),
+      serviceKey: thumbprint(serviceKey.publicKey),
+    })
+    request = await signJoin(
+      { challenge, method: collector.name, service, ...keys, node_name: nodeName, evidence },
+      { enrolment, service: serviceKey },
+    )
+  } finally {
+    await proof.close?.()
+  }
   const answer = parse(credentials, await api.request('POST', '/v1/join', request, { signal }), {
     code: 'ERR_INTERNAL',
   })

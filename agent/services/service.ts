@@ -30,6 +30,8 @@ export interface ServiceStream {
   /** Half-close is preserved both ways; destroying it resets the stream. */
   readonly duplex: Duplex
   readonly sessionId: SessionId
+  /** The offer's id of the stream, which the proxy's log has too. The user chose it: it names, it proves nothing. */
+  readonly streamId: string
   readonly resource: { readonly kind: ResourceKind; readonly name: string }
   readonly identity: UserIdentity
   /** Where the proxy says the user dialled from. Not proven; for the audit log only. */

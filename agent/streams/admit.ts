@@ -119,6 +119,7 @@ export async function admit(open: ResourceOpen, options: AdmitOptions): Promise<
       ok: true,
       stream: {
         sessionId: newId('session', now, random),
+        streamId: offer.sid,
         resource,
         identity: user,
         claimedSource: open.peer?.ip,

@@ -4,8 +4,9 @@
  */
 import { reasonOf, toAppError } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
+import type { Metrics } from '../../core/metrics/metrics.ts'
 import { toDuplex } from '../../core/tunnel/duplex.ts'
-import { decodeOpen, type ResourceOpen } from '../../core/tunnel/open.ts'
+import { decodeOpen, untrustedStream, type ResourceOpen } from '../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { POLICY_TOKEN_MAX } from '../policy/document.ts'
 import type { PolicyRefresh } from '../policy/refresh.ts'
@@ -19,6 +20,7 @@ export interface DispatchOptions extends Omit<ResumableDeps, 'service'> {
   readonly service: AgentService
   readonly refresh: Pick<PolicyRefresh, 'pushed' | 'doubt'>
   readonly log: Log
+  readonly metrics: Pick<Metrics, 'inc'>
   audit: ServiceContext['audit']
   /** Ends every stream when it aborts. */
   readonly signal: AbortSignal
@@ -32,17 +34,16 @@ export interface Dispatch {
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
-  const { service, refresh, log, audit, signal } = options
+  const { kind, service, refresh, log, metrics, audit, signal } = options
   const resumables = createResumableStreams(options)
 
   async function take(stream: TunnelStream, payload: Buffer): Promise<void> {
     const open = decodeOpen(payload)
     if (open.kind === 'policy') return receive(stream)
-    const refused =
-      untrustedTyp(open.offer) === RESUME_TYP
-        ? await resumables.resume(stream, open)
-        : await begin(stream, open)
+    const resumes = untrustedTyp(open.offer) === RESUME_TYP
+    const refused = resumes ? await resumables.resume(stream, open) : await begin(stream, open)
     if (refused) report(refused, open)
+    else if (resumes) metrics.inc('postern_agent_streams_resumed_total', { service: kind })
   }
 
   async function begin(stream: TunnelStream, open: ResourceOpen): Promise<Refused | undefined> {
@@ -58,12 +59,21 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       : stream
     if (!ends) return undefined
     if (!resumable) stream.accept()
+    metrics.inc('postern_agent_streams_admitted_total', { service: kind })
+    const { sessionId: session, streamId, identity, resource } = admission.stream
+    log.info('stream.admitted', {
+      session,
+      stream: streamId,
+      user: identity.user,
+      resource: `${resource.kind}/${resource.name}`,
+    })
     await service.serve({ ...admission.stream, duplex: toDuplex(ends) }, signal)
     return undefined
   }
 
   // What could not be proven about the caller is not written as if it were a name.
   function report({ error, user, resource }: Refused, open: ResourceOpen): void {
+    metrics.inc('postern_agent_streams_refused_total', { service: kind, code: error.code })
     audit({
       type: 'session.refused',
       outcome: 'refused',
@@ -71,7 +81,11 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       resource,
       session: undefined,
       reason: reasonOf(error),
-      fields: open.peer ? { claimed_source: open.peer.ip } : {},
+      fields: {
+        ...(open.peer && { claimed_source: open.peer.ip }),
+        // As the proxy's log has it; proven only when the user is.
+        ...(user !== undefined && { stream: untrustedStream(open.offer).id ?? null }),
+      },
     })
   }
 

@@ -1,5 +1,5 @@
 /** `postern agent …`: the part that runs on the machines. */
-import type { Command } from '@commander-js/extra-typings'
+import { Option, type Command } from '@commander-js/extra-typings'
 import { examples, JSON_FLAG, type Host } from '../host.ts'
 
 export function agentCommands(program: Command, host: Host): void {
@@ -43,4 +43,15 @@ export function agentCommands(program: Command, host: Host): void {
     .action(async (options) =>
       host.exit(await (await import('./agent-status.ts')).agentStatus(cli, options)),
     )
+
+  agent
+    .command('tpm')
+    .description('the rule that a token of join method tpm needs for this machine')
+    .addHelpText('before', examples('postern agent tpm', 'postern agent tpm --ek ecc --json'))
+    .option('--device <path>', 'device or socket of the TPM (default: /dev/tpmrm0)')
+    .addOption(
+      new Option('--ek <kind>', 'which endorsement key to show').choices(['rsa', 'ecc'] as const),
+    )
+    .option(...JSON_FLAG)
+    .action(async (options) => (await import('./agent-tpm.ts')).agentTpm(cli, options))
 }

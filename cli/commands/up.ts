@@ -1,5 +1,5 @@
 /** `postern up`: the whole system on one machine. */
-import type { Command } from '@commander-js/extra-typings'
+import { Option, type Command } from '@commander-js/extra-typings'
 import { examples, type Host } from '../host.ts'
 
 export function upCommand(program: Command, { cli }: Host): void {
@@ -17,5 +17,11 @@ export function upCommand(program: Command, { cli }: Host): void {
     .option('--data-dir <dir>', 'where everything is kept', './postern-data')
     .option('--listen <host:port>', 'address for the API and the proxy', '127.0.0.1:3080')
     .option('--no-agent', 'do not make this machine a node')
+    .option('--diag-addr <host:port>', 'private address of /metrics, /healthz and /readyz')
+    .addOption(
+      new Option('--log-format <format>', 'lines of up.log')
+        .choices(['text', 'json'] as const)
+        .default('text' as const),
+    )
     .action(async (options) => (await import('../up/run.ts')).up(cli, options))
 }

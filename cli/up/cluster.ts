@@ -1,5 +1,7 @@
 /** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
 import type { Log } from '../../core/log.ts'
+import { createMetrics, type Metrics } from '../../core/metrics/metrics.ts'
+import type { Health } from '../../net/diagnostics.ts'
 import {
   createLocalControlPlane,
   type LocalControlPlane,
@@ -8,6 +10,7 @@ import {
 import type { Cli } from '../cli.ts'
 import { address, type ListenAddress } from '../listen.ts'
 import { openListener } from './listener.ts'
+import { countRequests } from './request-metrics.ts'
 import { namesFor } from './names.ts'
 import { localProxyIdentity } from './proxy-identity.ts'
 import { startProxy } from './start-proxy.ts'
@@ -20,6 +23,8 @@ export interface Cluster {
   readonly address: string
   /** `https://` and the address. */
   readonly origin: string
+  /** The proxy takes tunnels and knows the policy. */
+  ready(): Health
   /** Looks whether names changed or a certificate is past half of its life. */
   renew(): Promise<void>
 }
@@ -31,6 +36,8 @@ export interface ClusterDeps {
   /** `host:port` where agents and users find the proxy when something stands in front of it. Default: where it listens. */
   readonly publicAddress?: ((own: string) => string) | undefined
   readonly log: Log
+  /** Default: nobody reads them. */
+  readonly metrics?: Metrics | undefined
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
@@ -63,9 +70,10 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   stopping.push(() => plane.close())
   const tls = await serverTls(plane, clock, names)
   const identity = await localProxyIdentity({ plane, dataDir, clock, random })
-  const proxy = startProxy({ cli: deps.cli, plane, identity, addresses: all, log })
+  const { metrics = createMetrics() } = deps
+  const proxy = startProxy({ cli: deps.cli, plane, identity, addresses: all, log, metrics })
   const listener = await openListener(listen, tls.material, {
-    fetch: (request, peer) => plane.fetch(request, peer),
+    fetch: countRequests(metrics, clock, (request, peer) => plane.fetch(request, peer)),
     handleRequest: (request, response) => proxy.handleRequest(request, response),
     handleUpgrade: (request, socket, head) => proxy.handleUpgrade(request, socket, head),
   })
@@ -77,6 +85,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     plane,
     address: main(),
     origin: `https://${main()}`,
+    ready: () => proxy.ready(),
     async renew() {
       names = namesFor(listen.host)
       const next = await tls.renew(names)

@@ -10,6 +10,7 @@ import { secretCreated, tokenDocument } from '../../core/api/documents.ts'
 import { isAppError, type AppError } from '../../core/errors.ts'
 import { isResourceName } from '../../core/domain/name.ts'
 import type { Log } from '../../core/log.ts'
+import type { Metrics } from '../../core/metrics/metrics.ts'
 import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import { parseAgentConfig } from '../../agent/config.ts'
@@ -125,6 +126,7 @@ export async function startLocalAgent(
   deps: LocalAgentDeps & {
     readonly cli: Pick<Cli, 'clock' | 'random'>
     readonly log: Log
+    readonly metrics: Metrics
     readonly stopping: Closer
     readonly stopped: Promise<void>
   },
@@ -133,7 +135,8 @@ export async function startLocalAgent(
   const { name, yaml, minted } = await prepare(deps, { dir: 'agent', name: nodeName(), ttl: '10m' })
   const config = parseAgentConfig(yaml, { hostname: hostname() })
   // Without the environment: a forward proxy is not for a connection to ourselves.
-  const agent = await startAgent({ config, clock, random, log: deps.log, env: {} })
+  const { log, metrics } = deps
+  const agent = await startAgent({ config, clock, random, log, metrics, env: {} })
   deps.stopping.push(() => agent.stop())
   const enough = new AbortController()
   const timer = clock.after(AGENT_WAIT_MS, () => enough.abort())

@@ -7,7 +7,9 @@ import { createLog } from '../../agent/log.ts'
 import type { Clock } from '../../core/clock.ts'
 import { reasonOf } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
+import { createMetrics } from '../../core/metrics/metrics.ts'
 import type { Cli } from '../cli.ts'
+import { serveDiagnostics } from '../diagnostics.ts'
 import { parseListen } from '../listen.ts'
 import { painter } from '../ui/style.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
@@ -22,38 +24,48 @@ export interface UpOptions {
   readonly dataDir: string
   readonly listen: string
   readonly agent: boolean
+  readonly diagAddr?: string | undefined
+  readonly logFormat: 'text' | 'json'
 }
 
 const RENEW_CHECK_MS = 60_000
 const LOG_MAX = 16 * 1024 * 1024
 
 /** The operational log, so that the screen stays calm. A long one is set aside at the start. */
-function openLog(output: string, clock: Clock): Log {
+function openLog(output: string, format: 'text' | 'json', clock: Clock): Log {
   if ((statSync(output, { throwIfNoEntry: false })?.size ?? 0) > LOG_MAX)
     renameSync(output, `${output}.1`)
-  return createLog({ output, severity: 'INFO', format: 'text' }, clock)
+  return createLog({ output, severity: 'INFO', format }, clock)
 }
 
 export async function up(cli: Cli, options: UpOptions): Promise<void> {
   const { clock, random } = cli
   const listen = parseListen(options.listen)
+  const diag =
+    options.diagAddr === undefined ? undefined : parseListen(options.diagAddr, '--diag-addr')
   const dataDir = path.resolve(cli.cwd, options.dataDir)
   const stopping = closer()
   try {
     await ensurePrivateDir(dataDir)
     const lock = await lockDataDir(dataDir, random)
     stopping.push(() => lock.release())
-    const log = openLog(path.join(dataDir, 'up.log'), clock)
+    const log = openLog(path.join(dataDir, 'up.log'), options.logFormat, clock)
     uncaughtInto(log)
     const stopped = untilStopped(log)
     log.info('up.start', { pid: process.pid, listen: options.listen })
 
-    const cluster = await startCluster({ cli, dataDir, listen, log, stopping })
+    const metrics = createMetrics()
+    const cluster = await startCluster({ cli, dataDir, listen, log, metrics, stopping })
+    if (diag) {
+      const ready = () => cluster.ready()
+      const close = await serveDiagnostics(diag, { metrics, clock, log, ready })
+      stopping.push(close)
+    }
     const owner = await signInOwner({ cli, cluster, dataDir })
     stopping.push(() => owner.api.close())
     const deps = { api: owner.api, dataDir, cluster }
     const agent = options.agent
-      ? await startLocalAgent({ ...deps, cli, log, stopping, stopped })
+      ? await startLocalAgent({ ...deps, cli, log, metrics, stopping, stopped })
       : undefined
     await writeSecondAgent(deps)
 

@@ -5,7 +5,9 @@ import type { Duplex } from 'node:stream'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import { invariant } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
+import type { Metrics } from '../../core/metrics/metrics.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
+import type { Health } from '../../net/diagnostics.ts'
 import { apiPolicySource, type PolicySource } from '../../proxy/policy-source.ts'
 import { createProxy } from '../../proxy/proxy.ts'
 import type { LocalControlPlane } from '../../functions/wiring.ts'
@@ -18,6 +20,7 @@ const DRAIN_MS = 500
 export interface LocalProxy {
   handleRequest(request: IncomingMessage, response: ServerResponse): boolean
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  ready(): Health
   /** Once the listener is there: the proxy's own requests go through it. */
   start(origin: string): Promise<void>
   stop(): Promise<void>
@@ -29,6 +32,7 @@ export function startProxy(deps: {
   readonly identity: LocalProxyIdentity
   readonly addresses: () => readonly string[]
   readonly log: Log
+  readonly metrics: Metrics
 }): LocalProxy {
   const { plane, identity } = deps
   const { clock, random } = deps.cli
@@ -58,8 +62,10 @@ export function startProxy(deps: {
     clock,
     random,
     log: deps.log,
+    metrics: deps.metrics,
   })
   return {
+    ready: () => proxy.ready(),
     handleRequest: (request, response) => proxy.handleRequest(request, response),
     handleUpgrade: (request, socket, head) => proxy.handleUpgrade(request, socket, head),
     async start(origin) {

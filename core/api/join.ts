@@ -25,10 +25,17 @@ export const challengeRequest = z.strictObject({
   service: z.enum(SERVICE_KINDS),
   enrolment_key: publicKey,
   service_key: publicKey,
+  /** By method; its own schema parses it. Of `tpm`: the public keys that the challenge is made for. */
+  params: z.unknown().optional(),
 })
 export type ChallengeRequest = z.output<typeof challengeRequest>
 
-export const challengeAnswer = z.object({ challenge: z.string().max(2048), expires: z.int() })
+export const challengeAnswer = z.object({
+  challenge: z.string().max(2048),
+  expires: z.int(),
+  /** By method: what only the machine can answer. */
+  question: z.record(z.string(), z.string()).optional(),
+})
 export type ChallengeAnswer = z.output<typeof challengeAnswer>
 
 /** What the payload of a join holds. */

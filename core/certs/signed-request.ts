@@ -77,7 +77,7 @@ export interface RequestToVerify {
   readonly method: string
   /** The configured public origins, as `https://access.example.com`. */
   readonly origins: readonly string[]
-  /** Path with query, exactly as received. */
+  /** Path with query, as received. */
   readonly pathAndQuery: string
   /** Empty when there is none. */
   readonly body: Uint8Array | string
@@ -121,6 +121,25 @@ function callerOf(
   return { certificate, identity }
 }
 
+/**
+ * What a path with query means once it is decoded, as routes and queries read it. API Gateway's HTTP APIs hand on the path decoded
+ * (`/v1/users/ann@example.com` for `…/ann%40example.com`), so that texts differ where nothing else does. Equal meanings go to the same
+ * route with the same parameters, which is all that the signature has to hold. undefined where it cannot be decoded.
+ */
+function meaningOf(pathAndQuery: string): string | undefined {
+  const [path = '', ...query] = pathAndQuery.split('?')
+  try {
+    const segments = path.split('/').map(decodeURIComponent)
+    return JSON.stringify([segments, [...new URLSearchParams(query.join('?'))]])
+  } catch {
+    return undefined
+  }
+}
+function sameTarget(signed: string, received: string): boolean {
+  const meaning = meaningOf(signed)
+  return meaning !== undefined && meaning === meaningOf(received)
+}
+
 function checkClaims(payload: unknown, request: RequestToVerify): { jti: string; iat: Instant } {
   const result = claims.safeParse(payload)
   if (!result.success) throw refuse('claims', result.error)
@@ -128,7 +147,8 @@ function checkClaims(payload: unknown, request: RequestToVerify): { jti: string;
   if (aud !== request.cluster) throw refuse('audience')
   if (m !== request.method.toUpperCase()) throw refuse('method')
   if (!request.origins.includes(o)) throw refuse('origin')
-  if (p !== request.pathAndQuery) throw refuse('path or query')
+  if (p !== request.pathAndQuery && !sameTarget(p, request.pathAndQuery))
+    throw refuse('path or query')
   if (bh !== bodyHash(request.body)) throw refuse('body')
   const signedAt = fromSeconds(iat)
   if (Math.abs(request.now - signedAt) > LIMITS.proofWindow.value)

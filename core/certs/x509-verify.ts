@@ -2,7 +2,7 @@
  * Whether a leaf certificate holds. The issuer is one of the pinned CAs given here and nothing else: no chain is built and no
  * certificate that a peer offers is ever considered as an issuer (the lesson of CVE-2025-49825).
  */
-import { verify } from 'node:crypto'
+import { verify, type KeyObject } from 'node:crypto'
 import type { Instant } from '../clock.ts'
 import { AppError } from '../errors.ts'
 import { KEY_USAGE } from './oids.ts'
@@ -51,4 +51,15 @@ export function verifyLeaf(certificate: Certificate, options: VerifyLeafOptions)
     throw broken('keyUsage lacks digitalSignature')
   if (!certificate.usages.includes(usage)) throw broken(`extendedKeyUsage lacks ${usage}Auth`)
   if (certificate.uris.length !== 1) throw broken(`${certificate.uris.length} URI names, not one`)
+}
+
+/** A self-signed CA of exactly this key, in force, that may issue. Throws ERR_CERT_INVALID with the exact reason in `internal`. */
+export function verifyCa(
+  certificate: Certificate,
+  { key, now }: { readonly key: KeyObject; readonly now: Instant },
+): void {
+  if (!certificate.publicKey.equals(key)) throw broken('another key')
+  if (!mayIssue(certificate, certificate)) throw broken('not a self-issued CA')
+  if (!signedBy(certificate, certificate)) throw broken('its own signature does not hold')
+  if (!inForce(certificate, now)) throw broken('not in force')
 }

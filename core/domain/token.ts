@@ -14,7 +14,7 @@ import {
 } from '../join/bound-keypair-rule.ts'
 import { tokenRules } from '../join/token-rules.ts'
 import { LIMITS } from '../limits.ts'
-import { OIDC_BLOCKS, OIDC_METHODS } from '../join/oidc/presets.ts'
+import { BLOCK_METHODS, BLOCKS } from '../join/blocks.ts'
 import type { Random } from '../random.ts'
 import {
   handleName,
@@ -26,7 +26,7 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair', ...OIDC_METHODS] as const
+export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair', ...BLOCK_METHODS] as const
 export type JoinMethodName = (typeof JOIN_METHODS)[number]
 /** Tokens of the other methods have a public name, and rules in place of a secret. */
 export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
@@ -78,7 +78,7 @@ const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_MET
 
 /** The blocks of join methods in a token's spec. */
 function methodFields(spec: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const given = OIDC_METHODS.filter((name) => spec[name] !== undefined)
+  const given = BLOCK_METHODS.filter((name) => spec[name] !== undefined)
   return Object.fromEntries(given.map((name) => [name, spec[name]]))
 }
 
@@ -105,11 +105,11 @@ export const tokenResource = z.strictObject({
       allow: awsAllow.optional(),
       aws_iid_ttl: duration.optional(),
       bound_keypair: boundKeypairSpec.optional(),
-      ...OIDC_BLOCKS,
+      ...BLOCKS,
     })
     .superRefine((spec, ctx) => {
       const given = methodFields(spec)
-      for (const method of OIDC_METHODS) {
+      for (const method of BLOCK_METHODS) {
         const wrong = (message: string): void =>
           ctx.addIssue({ code: 'custom', path: [method], message })
         if (method === spec.join_method) {

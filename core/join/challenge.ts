@@ -17,6 +17,8 @@ export interface Challenge {
   readonly service: ServiceKind
   readonly enrolment: Thumbprint
   readonly serviceKey: Thumbprint
+  /** What the method wants to know again, of its own (Opening). */
+  readonly kept?: string | undefined
   readonly expires: Instant
 }
 
@@ -28,6 +30,7 @@ const sealedShape = z.strictObject({
   s: z.enum(SERVICE_KINDS),
   e: thumb,
   k: thumb,
+  o: z.string().optional(),
   x: z.int(),
 })
 
@@ -43,6 +46,7 @@ export function sealChallenge(
     s: bound.service,
     e: bound.enrolment,
     k: bound.serviceKey,
+    ...(bound.kept === undefined ? {} : { o: bound.kept }),
     x,
   }
   const challenge = sealer.seal(Buffer.from(JSON.stringify(shape), 'utf8'), CONTEXT)
@@ -53,6 +57,7 @@ export function sealChallenge(
 export function openChallenge(sealer: Sealer, sealed: string): Challenge | undefined {
   const plain = sealer.open(sealed, CONTEXT)
   if (!plain) return undefined
-  const { m, t, s, e, k, x } = sealedShape.parse(JSON.parse(plain.toString('utf8')))
-  return { method: m, token: t, service: s, enrolment: e, serviceKey: k, expires: fromSeconds(x) }
+  const { m, t, s, e, k, o, x } = sealedShape.parse(JSON.parse(plain.toString('utf8')))
+  const bound = { method: m, token: t, service: s, enrolment: e, serviceKey: k }
+  return { ...bound, kept: o, expires: fromSeconds(x) }
 }

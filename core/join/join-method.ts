@@ -55,6 +55,14 @@ export interface JoinFacts {
   readonly bound?: BoundMove
 }
 
+/** For methods whose challenge asks something that only this machine can answer. */
+export interface Opening {
+  /** Into the sealed challenge, where the machine cannot read it. */
+  readonly kept: string
+  /** To the machine, beside the challenge. */
+  readonly question: Readonly<Record<string, string>>
+}
+
 export interface JoinMethod<E> {
   /** Also the name of its page in docs/join. */
   readonly name: JoinMethodName
@@ -64,6 +72,8 @@ export interface JoinMethod<E> {
   readonly tokenBy: 'name' | 'secret'
   /** Parsed before verify() sees it; the size was capped before that. */
   readonly evidence: z.ZodType<E>
+  /** From what the machine gave with its wish for a challenge. Throws ERR_INPUT_INVALID. Absent: nothing may be given. */
+  open?(untrustedParams: unknown): Opening
   /** Throws ERR_JOIN_REFUSED whose `internal` is the exact reason. */
   verify(evidence: E, context: JoinContext): Promise<JoinFacts>
   /** Why the token's own rules do not admit these facts, for the audit log; undefined when they do. Absent: no such rules. */

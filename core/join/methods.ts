@@ -1,20 +1,24 @@
 /** The join methods, in one list. Adding one is a file here, its other half in agent/join, a page in docs/join, and a line. */
 import { JOIN_METHODS, type JoinToken } from '../domain/token.ts'
-import { AppError } from '../errors.ts'
+import { AppError, badField } from '../errors.ts'
 import { parse } from '../parse.ts'
+import type { Random } from '../random.ts'
 import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
 import { ec2Method, type Ec2Deps } from './ec2.ts'
 import { iamMethod, type StsClient } from './iam.ts'
-import type { JoinContext, JoinFacts, JoinMethod } from './join-method.ts'
+import type { JoinContext, JoinFacts, JoinMethod, Opening } from './join-method.ts'
 import type { IssuerKeys } from './oidc/jwks.ts'
 import { oidcMethod } from './oidc/method.ts'
 import { PRESETS } from './oidc/presets.ts'
 import { tokenMethod } from './token.ts'
+import { tpmMethod } from './tpm/method.ts'
 
 /** A method whose evidence is not parsed yet. */
 export interface EvidenceVerifier {
   readonly name: string
   readonly tokenBy: 'name' | 'secret'
+  /** What the challenge asks besides (Opening). Throws ERR_INPUT_INVALID. */
+  open(untrustedParams: unknown): Opening | undefined
   verify(untrustedEvidence: unknown, context: JoinContext): Promise<JoinFacts>
   /** Why the token's own rules do not admit these facts; undefined when they do. */
   refusal(token: JoinToken, facts: JoinFacts): string | undefined
@@ -25,6 +29,11 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
     name: method.name,
     tokenBy: method.tokenBy,
     refusal: (token, facts) => method.refusal?.(token, facts),
+    open(untrustedParams) {
+      if (method.open) return method.open(untrustedParams)
+      if (untrustedParams === undefined) return undefined
+      throw badField('params', `join method ${method.name} takes none`)
+    },
     async verify(untrustedEvidence, context) {
       let evidence: E
       try {
@@ -46,6 +55,7 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
 export interface MethodDeps extends BoundKeypairDeps, Ec2Deps {
   readonly sts: StsClient
   readonly issuerKeys: IssuerKeys
+  readonly random: Random
 }
 
 /** Answers the method of a name. Throws ERR_JOIN_METHOD_UNSUPPORTED. */
@@ -55,6 +65,7 @@ export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifie
     verifier(iamMethod(deps)),
     verifier(ec2Method(deps)),
     verifier(boundKeypairMethod(deps)),
+    verifier(tpmMethod(deps)),
     ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
   ]
   return (name) => {

@@ -162,3 +162,22 @@ export async function verifyOffer(text: string, check: OfferCheck): Promise<Veri
     throw badUserJws(`${claims.resource.kind} is not a resource of ${claims.kind}`)
   return { ...verified, offer: claims }
 }
+
+/** What the user's JWS of an OPEN claims about its stream; nothing is verified. For logs and counts, never for a decision. */
+export function untrustedStream(text: string): {
+  /** 22 characters of base64url, as every offer's; undefined when it is something else. */
+  readonly id: string | undefined
+  readonly resumed: boolean
+} {
+  try {
+    const [, claims = ''] = text.split('.', 2)
+    const said = claimedStream.safeParse(JSON.parse(Buffer.from(claims, 'base64url').toString()))
+    return {
+      id: said.success ? said.data.sid : undefined,
+      resumed: said.success && said.data.epoch > 0,
+    }
+  } catch {
+    return { id: undefined, resumed: false }
+  }
+}
+const claimedStream = z.object({ sid: base64url.length(22), epoch: z.int().default(0) })

@@ -181,6 +181,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
   const joinMethod = joinMethods({
     sts: deps.sts,
     issuerKeys: deps.issuerKeys,
+    random,
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,
@@ -218,13 +219,14 @@ export function createJoiner(deps: JoinDeps): Joiner {
   return {
     challenge(request) {
       const { method, token, service } = request
-      joinMethod(method)
+      const opened = joinMethod(method).open(request.params)
       const enrolment = thumbprintOfEncoded(request.enrolment_key, 'enrolment_key')
       const serviceKey = thumbprintOfEncoded(request.service_key, 'service_key')
       if (enrolment === serviceKey) throw sameKeyTwice()
-      const bound = { method, token, service, enrolment, serviceKey }
+      const bound = { method, token, service, enrolment, serviceKey, kept: opened?.kept }
       const sealed = sealChallenge(challengeSealer, bound, clock.now())
-      return { challenge: sealed.challenge, expires: seconds(sealed.expires) }
+      const question = opened ? { question: { ...opened.question } } : {}
+      return { challenge: sealed.challenge, expires: seconds(sealed.expires), ...question }
     },
 
     async join(request, trace) {

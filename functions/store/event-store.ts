@@ -32,4 +32,6 @@ export interface EventStore {
   appendAll(events: readonly EventAppend[]): Promise<AuditEvent[]>
   /** Newest first across shards and days. Strongly consistent. A page that filters much may be empty with a cursor. */
   list(filter: EventFilter): Promise<Page<AuditEvent>>
+  /** All events of a day (`2026-11-23`, UTC), a page at a time, each shard in its order. Strongly consistent. */
+  ofDay(day: string): AsyncIterable<readonly AuditEvent[]>
 }

@@ -113,6 +113,15 @@ export const KEY_ACCESS = {
       ...EVENTS,
     ],
   },
+  /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
+  bootstrap: {
+    read: ['CLUSTER', 'ROLE#', 'USER#'],
+    write: ['CLUSTER', 'ROLE#', 'USER#', 'POLICY#version', 'APIKEY#', 'KEYID#', ...EVENTS],
+  },
+  /** Join tokens that a stack declares for its own machines. Each gets the one key of its token in place of the prefix. */
+  declare: { read: ['CLUSTER', 'TOKEN#'], write: ['TOKEN#', ...EVENTS] },
+  /** Copies the audit log out before the table forgets it. Changes nothing. */
+  archive: { read: [...EVENTS], write: [] },
   /** Its lease, the tunnels it holds, the policy version. */
   proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version'], write: ['LEASE', 'TUNNEL#'] },
 } as const satisfies Record<string, KeyAccess>

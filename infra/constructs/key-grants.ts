@@ -4,7 +4,7 @@
  */
 import { Effect, PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam'
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
-import { KEY_ACCESS, type KeyAccess, type Verb } from '../../functions/store/key-access.ts'
+import type { KeyAccess } from '../../functions/store/key-access.ts'
 import { INDEX } from '../../functions/store/table.ts'
 
 const READ = [
@@ -15,8 +15,10 @@ const READ = [
 ]
 const WRITE = [
   'dynamodb:PutItem',
+  'dynamodb:BatchWriteItem',
   'dynamodb:UpdateItem',
   'dynamodb:DeleteItem',
+  'dynamodb:BatchWriteItem',
   'dynamodb:ConditionCheckItem',
 ]
 const INDEX_PREFIX = 'LIST#'
@@ -40,20 +42,19 @@ function statement(
   })
 }
 
-export function keyStatements(verb: Verb, tableArn: string): PolicyStatement[] {
-  const access: KeyAccess = KEY_ACCESS[verb]
+export function keyStatements(access: KeyAccess, tableArn: string): PolicyStatement[] {
   const items = access.read.filter((p) => p !== INDEX_PREFIX)
   const lists = access.read.filter((p) => p === INDEX_PREFIX)
   return [
-    statement(READ, tableArn, items),
-    statement(WRITE, tableArn, access.write),
+    ...(items.length > 0 ? [statement(READ, tableArn, items)] : []),
+    ...(access.write.length > 0 ? [statement(WRITE, tableArn, access.write)] : []),
     ...(lists.length > 0
       ? [statement(['dynamodb:Query'], `${tableArn}/index/${INDEX}`, lists)]
       : []),
   ]
 }
 
-export function grantKeys(grantee: IGrantable, verb: Verb, table: TableV2): void {
-  for (const s of keyStatements(verb, table.tableArn))
+export function grantKeys(grantee: IGrantable, access: KeyAccess, table: TableV2): void {
+  for (const s of keyStatements(access, table.tableArn))
     grantee.grantPrincipal.addToPrincipalPolicy(s)
 }

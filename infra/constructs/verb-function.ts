@@ -8,6 +8,7 @@ import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
 import { Construct } from 'constructs'
 import { join } from 'node:path'
+import { KEY_ACCESS, type KeyAccess } from '../../functions/store/key-access.ts'
 import type { FunctionVerb } from '../routes.ts'
 import { grantKeys } from './key-grants.ts'
 
@@ -16,9 +17,15 @@ export interface VerbFunctionProps {
   readonly table: TableV2
   /** The one key this verb signs with; absent = it signs nothing. */
   readonly signingKey?: IKey
+  /** Keys of other verbs whose public halves this one reads. */
+  readonly publicKeys?: readonly IKey[]
   /** HMAC key whose MACs are this verb's sealing secrets. */
   readonly sealKey?: IKey
   readonly environment: Record<string, string>
+  /** Default: 15 s, longer than any request may take. */
+  readonly timeout?: Duration
+  /** Key prefixes in place of those in KEY_ACCESS, each within one of them. */
+  readonly narrowed?: KeyAccess
 }
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -38,12 +45,19 @@ export class VerbFunction extends Construct {
       description: `Postern ${props.verb}: only what this verb needs`,
     })
     logGroup.grantWrite(this.role)
-    grantKeys(this.role, props.verb, props.table)
+    grantKeys(this.role, props.narrowed ?? KEY_ACCESS[props.verb], props.table)
     if (props.signingKey)
       this.role.addToPolicy(
         new PolicyStatement({
           actions: ['kms:Sign', 'kms:GetPublicKey'],
           resources: [props.signingKey.keyArn],
+        }),
+      )
+    if (props.publicKeys?.length)
+      this.role.addToPolicy(
+        new PolicyStatement({
+          actions: ['kms:GetPublicKey'],
+          resources: props.publicKeys.map((key) => key.keyArn),
         }),
       )
     if (props.sealKey)
@@ -56,7 +70,7 @@ export class VerbFunction extends Construct {
       runtime: Runtime.NODEJS_24_X,
       architecture: Architecture.ARM_64,
       memorySize: 512,
-      timeout: Duration.seconds(15),
+      timeout: props.timeout ?? Duration.seconds(15),
       role: this.role,
       logGroup,
       loggingFormat: LoggingFormat.JSON,

@@ -1,18 +1,24 @@
 /**
- * The control plane: one table, one signing key per CA, one function and one role per verb, one HTTP API. The proxy's own stack
- * (Fargate behind a load balancer) is not part of this version: docs/deploy.md says what that means.
+ * The control plane: one table, one signing key per CA, one function and one role per verb, one HTTP API, the bucket of records. It
+ * costs next to nothing while nobody calls it.
  */
-import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib'
-import { CfnStage, HttpApi, HttpMethod, HttpNoneAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2'
-import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations'
+import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib'
+import type { HttpApi } from 'aws-cdk-lib/aws-apigatewayv2'
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam'
 import { Key, KeySpec, KeyUsage } from 'aws-cdk-lib/aws-kms'
-import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
+import { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda'
+import type { Topic } from 'aws-cdk-lib/aws-sns'
 import type { Construct } from 'constructs'
 import { acknowledge } from '../acknowledged.ts'
+import { alarmTopic, posternAlarm } from '../constructs/alarm.ts'
+import { addVerb, posternApi } from '../constructs/http-api.ts'
+import { recordsBucket } from '../constructs/records-bucket.ts'
+import { daily } from '../constructs/schedule.ts'
 import { posternTable } from '../constructs/table.ts'
-import { VerbFunction } from '../constructs/verb-function.ts'
+import { VerbFunction, type VerbFunctionProps } from '../constructs/verb-function.ts'
 import type { DeployContext } from '../context.ts'
-import { ROUTES, VERBS, type FunctionVerb } from '../routes.ts'
+import { VERBS, type HttpVerb } from '../routes.ts'
 
 /** Which CA each verb signs with, and how its function is told. What is absent signs nothing. */
 const SIGNS = {
@@ -20,58 +26,118 @@ const SIGNS = {
   login: { key: 'UserCa', variable: 'POSTERN_USER_CA_KEY' },
   policy: { key: 'Policy', variable: 'POSTERN_POLICY_KEY' },
 } as const
+type SigningVerb = keyof typeof SIGNS
+const signs = (verb: HttpVerb): verb is SigningVerb => Object.hasOwn(SIGNS, verb)
 /** Verbs that seal something: challenges, remembered answers, cursors. Each has a secret of its own. */
-const SEALS: readonly FunctionVerb[] = ['join', 'api']
+const SEALS: readonly HttpVerb[] = ['join', 'api']
+
+export interface ControlPlaneProps extends StackProps {
+  /** `host:port` of the proxies, told to everyone who asks. */
+  readonly proxies: readonly string[]
+}
 
 export class ControlPlane extends Stack {
-  constructor(scope: Construct, id: string, context: DeployContext, props: StackProps = {}) {
-    super(scope, id, props)
-    const table = posternTable(this, 'Table')
-    const api = new HttpApi(this, 'Api', {
-      description: `Postern API of ${context.cluster}`,
-      createDefaultStage: true,
-    })
-    this.guardStage(api)
+  readonly table: TableV2
+  readonly api: HttpApi
+  readonly alarms: Topic | undefined
+  private readonly keys: Readonly<Record<SigningVerb, Key>>
 
-    for (const verb of VERBS) {
-      const signs = verb in SIGNS ? SIGNS[verb as keyof typeof SIGNS] : undefined
-      const signingKey =
-        signs && this.signingKey(`${signs.key}Key`, `Postern ${signs.key} signing key`)
-      const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
-      const { fn } = new VerbFunction(this, verb, {
-        verb,
-        table,
-        ...(signingKey && { signingKey }),
-        ...(sealKey && { sealKey }),
-        environment: {
-          POSTERN_TABLE: table.tableName,
-          POSTERN_ORIGINS: api.apiEndpoint,
-          POSTERN_PROXIES: context.proxies.join(','),
-          ...(signs && signingKey && { [signs.variable]: signingKey.keyArn }),
-          ...(sealKey && { POSTERN_SEAL_KEY: sealKey.keyArn }),
-        },
-      })
-      const integration = new HttpLambdaIntegration(`${verb}Integration`, fn)
-      for (const route of ROUTES[verb]) this.route(api, route, integration)
-    }
-    new CfnOutput(this, 'ApiUrl', { value: api.apiEndpoint })
-    new CfnOutput(this, 'TableName', { value: table.tableName })
-    acknowledge(this)
+  constructor(scope: Construct, id: string, context: DeployContext, props: ControlPlaneProps) {
+    super(scope, id, props)
+    this.table = posternTable(this, 'Table')
+    this.api = posternApi(this, 'Api', context.cluster)
+    this.alarms = alarmTopic(this, context.alarmEmail)
+    const key = (verb: SigningVerb): Key =>
+      this.signingKey(`${SIGNS[verb].key}Key`, `Postern ${SIGNS[verb].key} signing key`)
+    this.keys = { join: key('join'), login: key('login'), policy: key('policy') }
+    for (const verb of VERBS) this.verb(verb, context, props.proxies)
+    this.archive(context)
+    this.watch()
+    new CfnOutput(this, 'ApiUrl', { value: this.api.apiEndpoint })
+    new CfnOutput(this, 'Cluster', { value: context.cluster })
+    new CfnOutput(this, 'FirstOperator', {
+      value: `npx postern bootstrap --stack ${this.stackName} --region ${this.region}`,
+      description: 'Run this once, with the credentials that deployed',
+    })
+    new CfnOutput(this, 'TableName', { value: this.table.tableName })
+    acknowledge(this, 'plane')
   }
 
-  /** Requests are authenticated by the functions: no authorizer of the gateway knows signed requests. */
-  private route(api: HttpApi, key: string, integration: HttpLambdaIntegration): void {
-    const [method = '', path] = key.split(' ')
-    const authorizer = new HttpNoneAuthorizer()
-    if (path === undefined) {
-      api.addRoutes({ path: '/{proxy+}', integration, authorizer })
-      return
+  private verb(verb: HttpVerb, context: DeployContext, proxies: readonly string[]): void {
+    const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
+    const keyVariables = Object.entries(SIGNS).map(([by, { variable }]): [string, string] => [
+      variable,
+      this.keys[by as SigningVerb].keyArn,
+    ])
+    const props: VerbFunctionProps = {
+      verb,
+      table: this.table,
+      ...(signs(verb) && { signingKey: this.keys[verb] }),
+      // It certifies what the others sign with, so it sees the public halves of all.
+      publicKeys: verb === 'bootstrap' ? Object.values(this.keys) : [],
+      ...(sealKey && { sealKey }),
+      environment: {
+        POSTERN_TABLE: this.table.tableName,
+        POSTERN_ORIGINS: this.api.apiEndpoint,
+        POSTERN_PROXIES: proxies.join(','),
+        ...(signs(verb) && { [SIGNS[verb].variable]: this.keys[verb].keyArn }),
+        ...(verb === 'bootstrap' && {
+          POSTERN_CLUSTER: context.cluster,
+          ...Object.fromEntries(keyVariables),
+        }),
+        ...(sealKey && { POSTERN_SEAL_KEY: sealKey.keyArn }),
+      },
     }
-    api.addRoutes({
-      path,
-      methods: [method === 'GET' ? HttpMethod.GET : HttpMethod.POST],
-      integration,
-      authorizer,
+    addVerb(this.api, verb, new VerbFunction(this, verb, props).fn)
+  }
+
+  /** Copies the audit log out, day by day. */
+  private archive(context: DeployContext): void {
+    const records = recordsBucket(this, 'Records', context.keepDays)
+    const { fn, role } = new VerbFunction(this, 'archive', {
+      verb: 'archive',
+      table: this.table,
+      timeout: Duration.minutes(15),
+      environment: {
+        POSTERN_TABLE: this.table.tableName,
+        POSTERN_RECORDS_BUCKET: records.bucketName,
+      },
+    })
+    role.addToPolicy(
+      new PolicyStatement({
+        actions: ['s3:PutObject'],
+        resources: [records.arnForObjects('events/*')],
+      }),
+    )
+    daily(this, 'ArchiveDaily', fn, { hour: '2', minute: '17' })
+    posternAlarm(this, 'archive-failed', {
+      metric: fn.metricErrors({ period: Duration.hours(1) }),
+      above: 0,
+      periods: 1,
+      topic: this.alarms,
+    })
+    new CfnOutput(this, 'RecordsBucket', { value: records.bucketName })
+  }
+
+  private watch(): void {
+    const minutes = Duration.minutes(5)
+    posternAlarm(this, 'api-errors', {
+      metric: this.api.metricServerError({ period: minutes, statistic: 'sum' }),
+      above: 5,
+      periods: 2,
+      topic: this.alarms,
+    })
+    posternAlarm(this, 'functions-throttled', {
+      metric: LambdaFunction.metricAllThrottles({ period: minutes, statistic: 'sum' }),
+      above: 0,
+      periods: 2,
+      topic: this.alarms,
+    })
+    posternAlarm(this, 'table-throttled', {
+      metric: this.table.metric('WriteThrottleEvents', { period: minutes, statistic: 'sum' }),
+      above: 0,
+      periods: 2,
+      topic: this.alarms,
     })
   }
 
@@ -92,27 +158,5 @@ export class ControlPlane extends Stack {
       keyUsage: KeyUsage.GENERATE_VERIFY_MAC,
       removalPolicy: RemovalPolicy.RETAIN,
     })
-  }
-
-  /** Throttling and access logs; CDK has no words of its own for either on a default stage. */
-  private guardStage(api: HttpApi): void {
-    const child = api.defaultStage?.node.defaultChild
-    if (!(child instanceof CfnStage)) throw new Error('the API has no default stage')
-    const logs = new LogGroup(this, 'AccessLog', {
-      retention: RetentionDays.THREE_MONTHS,
-      removalPolicy: RemovalPolicy.DESTROY,
-    })
-    child.accessLogSettings = {
-      destinationArn: logs.logGroupArn,
-      format: JSON.stringify({
-        time: '$context.requestTime',
-        ip: '$context.identity.sourceIp',
-        route: '$context.routeKey',
-        status: '$context.status',
-        ms: '$context.responseLatency',
-        id: '$context.requestId',
-      }),
-    }
-    child.defaultRouteSettings = { throttlingRateLimit: 200, throttlingBurstLimit: 400 }
   }
 }

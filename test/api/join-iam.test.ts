@@ -1,6 +1,6 @@
 /** Method `iam` against an STS that recomputes every signature: what is let in, and a corpus that is broken in one place each. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { signV4, type AwsCredentials } from '../../agent/join/aws/sigv4.ts'
+import { signV4, type AwsCredentials } from '../../core/aws/sigv4.ts'
 import { credentials } from '../../core/api/join.ts'
 import { plus } from '../../core/clock.ts'
 import { generateKey } from '../../core/certs/signer.ts'

@@ -20,6 +20,10 @@ export type PeerName =
   | 'script'
   | 'expect'
   | 'tmux'
+  | 'swtpm'
+  | 'swtpm_setup'
+  | 'swtpm_localca'
+  | 'promtool'
 
 /** Daemons live outside the PATH of ordinary users. */
 const PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']

@@ -7,7 +7,7 @@ import * as z from 'zod'
 import { AppError } from '../../../core/errors.ts'
 import type { LocalHttp } from '../local-http.ts'
 import { openImds } from './imds.ts'
-import type { AwsCredentials } from './sigv4.ts'
+import type { AwsCredentials } from '../../../core/aws/sigv4.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 

@@ -111,9 +111,11 @@ export function createAppService(ctx: ServiceContext, options: AppServiceOptions
       socket.resume()
       throw e
     }
-    const source =
-      stream.claimedSource === undefined ? {} : { claimed_source: stream.claimedSource }
-    audit(stream, { type: 'app.start', outcome: 'ok', reason: undefined, fields: source })
+    const fields = {
+      stream: stream.streamId,
+      ...(stream.claimedSource !== undefined && { claimed_source: stream.claimedSource }),
+    }
+    audit(stream, { type: 'app.start', outcome: 'ok', reason: undefined, fields })
     const started = clock.monotonic()
     socket.write(encodeInnerAnswer({ v: 1, ok: true }))
     const { ended, cut } = spliceDuplex(socket, target, stream.duplex)

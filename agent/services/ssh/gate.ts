@@ -112,6 +112,7 @@ export function createGate(ctx: ServiceContext, stream: ServiceStream, events: G
     armExpiry(who.identity.expires)
     audit('session.start', 'ok', {
       certificate: who.certificate,
+      stream: stream.streamId,
       source: stream.claimedSource ?? null,
       roles: who.identity.roles,
     })

@@ -180,8 +180,20 @@ export function createEventStore(deps: {
     return { items: found, cursor: undefined }
   }
 
+  async function* ofDay(day: string): AsyncGenerator<readonly AuditEvent[]> {
+    for (const shard of SHARDS) {
+      let start: Readonly<Record<string, string>> | undefined
+      do {
+        const page = await table.query({ partition: eventPartition(day, shard), start })
+        if (page.items.length > 0) yield page.items.map((item) => events.fromItem(item))
+        start = page.next
+      } while (start !== undefined)
+    }
+  }
+
   return {
     list,
+    ofDay,
     async append(event) {
       const made = prepare({ event })
       await noteDay(made.event.time)

@@ -1,8 +1,9 @@
 /** A machine that joins by any method: the evidence is made for the challenge that it was given. */
 import type { JoinPayload } from '../../../core/api/join.ts'
-import { generateKey, keySigner, type KeyPair } from '../../../core/certs/signer.ts'
+import { generateKey, keySigner, thumbprint, type KeyPair } from '../../../core/certs/signer.ts'
 import type { JoinMethodName } from '../../../core/domain/token.ts'
 import type { ServiceKind } from '../../../core/domain/service.ts'
+import type { JoinKeys } from '../../../core/join/binding.ts'
 import { encodeKey, signJoin } from '../../../core/join/messages.ts'
 import { itemsOf, type Answer, type World } from './world.ts'
 
@@ -10,7 +11,11 @@ export interface MethodJoin {
   readonly method: JoinMethodName
   /** The token's name. */
   readonly token: string
-  readonly evidence: (challenge: string) => unknown
+  readonly evidence?: ((challenge: string) => unknown) | undefined
+  /** Instead of `evidence`, for methods that ask more than a challenge. */
+  readonly answers?: (challenge: string, question: unknown, keys: JoinKeys) => unknown
+  /** Goes along with the wish for a challenge. */
+  readonly params?: unknown
   readonly service?: ServiceKind
   readonly node?: string
   readonly enrolment?: KeyPair
@@ -26,11 +31,17 @@ export async function joinBy(world: World, given: MethodJoin): Promise<Answer> {
     service_key: encodeKey(key.publicKey),
   }
   const from = ip === undefined ? {} : { ip }
-  const body = { method, token, service, ...keys }
+  const { params } = given
+  const body = { method, token, service, ...keys, ...(params === undefined ? {} : { params }) }
   const asked = await world.call('POST', '/v1/join/challenge', { body, ...from })
   if (asked.status !== 200) return asked
-  const { challenge } = asked.body as { challenge: string }
-  const evidence = await given.evidence(challenge)
+  const { challenge, question } = asked.body as { challenge: string; question?: unknown }
+  const thumbs = {
+    enrolment: thumbprint(enrolment.publicKey),
+    serviceKey: thumbprint(key.publicKey),
+  }
+  const evidence = await (given.answers?.(challenge, question, thumbs) ??
+    given.evidence?.(challenge))
   const payload: JoinPayload = { challenge, method, service, ...keys, node_name: node, evidence }
   const signers = {
     enrolment: keySigner(enrolment.privateKey),

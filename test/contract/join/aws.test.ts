@@ -1,5 +1,5 @@
 /** Methods `iam` and `ec2` against the contract of all methods. The long corpora are in test/api/join-iam and join-ec2. */
-import { signV4 } from '../../../agent/join/aws/sigv4.ts'
+import { signV4 } from '../../../core/aws/sigv4.ts'
 import { iso } from '../../../core/clock.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { CHALLENGE_HEADER, STS_BODY, STS_CONTENT_TYPE } from '../../../core/join/iam.ts'

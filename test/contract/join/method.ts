@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { AppError } from '../../../core/errors.ts'
 import type { Challenge } from '../../../core/join/challenge.ts'
 import type { JoinContext } from '../../../core/join/join-method.ts'
+import type { JoinKeys } from '../../../core/join/binding.ts'
 import { joinMethods, type MethodDeps } from '../../../core/join/methods.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { LIMITS } from '../../../core/limits.ts'
@@ -14,7 +15,10 @@ import { generateKey, thumbprint } from '../../../core/certs/signer.ts'
 
 export interface MethodCase {
   readonly name: string
-  readonly setup: (sealed: string) => {
+  readonly setup: (
+    sealed: string,
+    keys: JoinKeys,
+  ) => {
     /** Handle of the token that the challenge was made for. */
     readonly token: string
     readonly evidence: object
@@ -22,6 +26,8 @@ export interface MethodCase {
     /** For methods whose tokens are found by name. */
     readonly joinToken?: JoinToken
     readonly deps?: Partial<MethodDeps>
+    /** What the method keeps in the challenge. */
+    readonly kept?: string
   }
 }
 /** What the challenge looks like to the machine. */
@@ -33,13 +39,17 @@ export const CLUSTER = 'test.internal'
 
 export function joinMethodContract({ name, setup }: MethodCase): void {
   describe(`join method ${name}`, () => {
-    const { token, evidence, broken, joinToken, deps } = setup(SEALED)
+    const keys = {
+      enrolment: thumbprint(generateKey().publicKey),
+      serviceKey: thumbprint(generateKey().publicKey),
+    }
+    const { token, evidence, broken, joinToken, deps, kept } = setup(SEALED, keys)
     const challenge: Challenge = {
       method: name as Challenge['method'],
       token,
       service: 'ssh',
-      enrolment: thumbprint(generateKey().publicKey),
-      serviceKey: thumbprint(generateKey().publicKey),
+      ...keys,
+      kept,
       expires: fromSeconds(1_800_000_060),
     }
     const context: JoinContext = {

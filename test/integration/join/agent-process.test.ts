@@ -12,6 +12,7 @@ import { openIssuer, type OidcIssuer } from '../../fakes/oidc-issuer.ts'
 import { CASES } from '../../support/id-token-cases.ts'
 import { collectorFor } from '../../../agent/join/collectors.ts'
 import { systemClock } from '../../../core/clock.ts'
+import type { Thumbprint } from '../../../core/ids.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { openGate, type Gate } from '../agent/gate.ts'
 import { BIN, CHECKOUT, finish, start } from '../cli/postern.ts'
@@ -167,8 +168,13 @@ describe('what a machine can show is collected', () => {
   const collect = async (
     join: Parameters<typeof collectorFor>[0],
     env: Record<string, string>,
-  ): Promise<unknown> =>
-    collectorFor(join, machine(env)).collect('', new AbortController().signal, 'c.internal')
+  ): Promise<unknown> => {
+    const collector = collectorFor(join, machine(env))
+    if (!('collect' in collector)) throw new Error('it begins before the challenge')
+    const keys = { enrolment: 'e' as Thumbprint, serviceKey: 's' as Thumbprint }
+    const { signal } = new AbortController()
+    return collector.collect('', { signal, cluster: 'c.internal', keys })
+  }
   const by = (method: 'gcp' | 'azure_devops' | 'buildkite' | 'circleci' | 'kubernetes') =>
     ({ method, tokenName: 'ci', idToken: undefined }) as const
   const jwt = 'e30.e30.c2ln'

@@ -214,6 +214,18 @@ function get(path: string): Promise<{ status: number; body: unknown }> {
   })
 }
 
+test('a proxy with a lease but without a policy is not ready: it would know of no lock', async () => {
+  const refuses = {
+    policy: () => Promise.reject(new Error('away')),
+    freshness: () => Promise.reject(new Error('away')),
+  }
+  const blind = await proxyWorld({ clock: handClock(), start: false, deps: { policy: refuses } })
+  await blind.proxy.start()
+  expect(blind.proxy.stats().state).toBe('serving')
+  expect(blind.proxy.ready()).toEqual({ ok: false, facts: { state: 'serving', policy: 0 } })
+  await blind.close()
+})
+
 test('health and readiness tell a proxy that serves from one that drains', async () => {
   expect(await get('/healthz')).toEqual({ status: 200, body: { state: 'serving' } })
   expect(await get('/readyz')).toEqual({ status: 200, body: { state: 'serving' } })

@@ -173,6 +173,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     const stream: ServiceStream = {
       duplex,
       sessionId: newId('session', now, systemRandom),
+      streamId: 'AAAAAAAAAAAAAAAAAAAAAA',
       resource: { kind: 'node', name: NODE },
       identity,
       claimedSource: '192.0.2.7:50000',

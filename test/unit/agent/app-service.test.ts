@@ -158,6 +158,7 @@ function serve(duplex: Duplex, name = 'echo'): Promise<void> {
     {
       duplex,
       sessionId: 'se_test' as SessionId,
+      streamId: 'AAAAAAAAAAAAAAAAAAAAAA',
       resource: { kind: 'app', name },
       identity,
       claimedSource: undefined,

@@ -145,6 +145,7 @@ beforeEach(async () => {
     { jws: offer.jws, claims: verified.offer },
     {
       sessionId: newId('session', NOW, systemRandom),
+      streamId: verified.offer.sid,
       resource,
       identity: verified.identity,
       claimedSource: undefined,

@@ -70,6 +70,38 @@ test('a request without a body is signed as an empty one', async () => {
   await verifySignedRequest(header, toVerify({ method: 'GET', pathAndQuery: '/v1/ping', body: '' }))
 })
 
+// API Gateway's HTTP APIs decode the path before a function sees it.
+describe('a path means the same in every spelling', () => {
+  const signedFor = (path: string) =>
+    signRequest({ method: 'get', url: ORIGIN + path, cluster: CLUSTER, ...agent, now: NOW })
+  const check = async (signed: string, received: string) =>
+    failure(async () =>
+      verifySignedRequest(
+        await signedFor(signed),
+        toVerify({ method: 'GET', pathAndQuery: received, body: '' }),
+      ),
+    )
+  test.each([
+    ['/v1/users/ann%40example.com', '/v1/users/ann@example.com'],
+    ['/v1/users/a%20b?x=%2B', '/v1/users/a b?x=%2B'],
+    ['/v1/x?a=1&b=%20', '/v1/x?a=1&b=+'],
+  ])('%s and %s', async (signed, received) => {
+    expect(await check(signed, received)).toBeUndefined()
+  })
+  test.each([
+    ['a slash is not a part of a name', '/v1/users/a%2Fb', '/v1/users/a/b'],
+    ['nothing is decoded twice', '/v1/users/%2561', '/v1/users/a'],
+    ['a parameter more', '/v1/x?a=1', '/v1/x?a=1&b=2'],
+    ['another order', '/v1/x?a=1&b=2', '/v1/x?b=2&a=1'],
+    ['what cannot be decoded', '/v1/x%20', '/v1/x%'],
+    ['a question mark in a name', '/v1/x%3Fa=1', '/v1/x?a=1'],
+  ])('%s: %s is not %s', async (_why, signed, received) => {
+    expect(await check(signed, received)).toMatchObject({
+      reason: 'signed request: path or query',
+    })
+  })
+})
+
 describe('a request is refused', () => {
   test.each<[string, Partial<RequestToVerify>]>([
     ['method', { method: 'DELETE' }],

@@ -1,0 +1,28 @@
+/** The stacks and how they know each other: network, control plane, proxies, agents. Their names are what docs/deploy.md says. */
+import { Tags, type App } from 'aws-cdk-lib'
+import type { DeployContext } from './context.ts'
+import { ControlPlane } from './stacks/control-plane.ts'
+import { Network } from './stacks/network.ts'
+
+export interface PosternStacks {
+  readonly network: Network
+  readonly plane: ControlPlane
+}
+
+export function posternStacks(app: App, context: DeployContext): PosternStacks {
+  const env = {
+    ...(context.region !== undefined && { region: context.region }),
+    ...(context.account !== undefined && { account: context.account }),
+  }
+  const network = new Network(app, 'PosternNetwork', context, {
+    env,
+    description: 'Postern network: where the proxies live, and their load balancer',
+  })
+  const plane = new ControlPlane(app, 'Postern', context, {
+    env,
+    description: 'Postern control plane: functions, one table, signing keys',
+    proxies: [network.address],
+  })
+  Tags.of(app).add('postern', context.cluster)
+  return { network, plane }
+}

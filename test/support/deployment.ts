@@ -1,0 +1,67 @@
+/** The stacks as a test looks at them: synthesised offline, without bundling, with the flags of cdk.json. */
+import { readFileSync } from 'node:fs'
+import { App } from 'aws-cdk-lib'
+import { Template } from 'aws-cdk-lib/assertions'
+import { posternStacks, type PosternStacks } from '../../infra/app.ts'
+import { readContext, type DeployContext } from '../../infra/context.ts'
+
+const { context: flags } = JSON.parse(readFileSync('cdk.json', 'utf8')) as {
+  context: Record<string, unknown>
+}
+
+export interface Deployment {
+  readonly app: App
+  readonly stacks: PosternStacks
+  template(stack: keyof PosternStacks): Template
+}
+
+/** `given`: context values without their prefix. */
+export function deployment(given: Record<string, string | number> = {}): Deployment {
+  const ours = Object.entries(given).map(([name, value]) => [`postern:${name}`, value])
+  const context: Record<string, unknown> = {
+    ...flags,
+    'aws:cdk:bundling-stacks': [],
+    ...Object.fromEntries(ours),
+  }
+  const app: App = new App({ context })
+  const stacks = posternStacks(app, readContext(app.node))
+  return {
+    app,
+    stacks,
+    template(name) {
+      const stack = stacks[name]
+      if (!stack) throw new Error(`there is no stack ${name}`)
+      return Template.fromStack(stack)
+    },
+  }
+}
+
+/** What `readContext` says about these values and nothing else. */
+export function contextOf(
+  given: Record<string, unknown>,
+  deployer?: { region?: string; account?: string },
+): DeployContext {
+  return readContext(
+    { tryGetContext: (key: string) => given[key], getAllContext: () => given },
+    deployer,
+  )
+}
+
+export interface Statement {
+  readonly Effect: string
+  readonly Action: string | string[]
+  readonly Resource: unknown
+  readonly Condition?: Record<string, Record<string, unknown>>
+}
+export const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value])
+
+/** Statements of the policies whose logical id begins with `prefix`: a verb's role is `<verb>Role…`. */
+export function statementsOf(template: Template, prefix: string): Statement[] {
+  const policies = template.findResources('AWS::IAM::Policy') as Record<
+    string,
+    { Properties: { PolicyDocument: { Statement: Statement[] } } }
+  >
+  return Object.entries(policies)
+    .filter(([id]) => id.startsWith(prefix))
+    .flatMap(([, policy]) => policy.Properties.PolicyDocument.Statement)
+}
