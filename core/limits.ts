@@ -76,6 +76,11 @@ export const LIMITS = {
     'per minute',
     'Joins that name one join token, right or wrong; above it 429 with retry-after.',
   ),
+  spiffeRefresh: limit(
+    5 * minute,
+    'ms',
+    'How often readers of the SPIFFE trust bundle are told to read it again.',
+  ),
   apiKeyScopes: limit(32, 'count', 'Scopes of one API key.'),
   metricSeries: limit(
     1000,

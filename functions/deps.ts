@@ -5,7 +5,7 @@
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
-import type { CaBundle } from '../core/domain/policy.ts'
+import type { CaBundle, JsonWebKeyLike } from '../core/domain/policy.ts'
 import type { IssuerKeys } from '../core/join/oidc/jwks.ts'
 import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
@@ -54,12 +54,21 @@ export interface CallerDeps extends BaseDeps {
   readonly issuerKeys?: IssuerKeys | undefined
 }
 
+/** Public halves of the keys that JWTs of this cluster are signed with, newest first; none where it signs none. */
+type JwtKeys = () => Promise<readonly JsonWebKeyLike[]>
+export interface SpiffeDeps extends BaseDeps {
+  readonly jwtKeys: JwtKeys
+  readonly stores: { readonly policy: Pick<Stores['policy'], 'version'> }
+}
+
 export interface ApiDeps extends CallerDeps {
   readonly passwords: Pick<PasswordHasher, 'hash'>
   /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
   readonly answerSealer: Sealer
   readonly issuerKeys: IssuerKeys
+  readonly jwtKeys: JwtKeys
   readonly stores: CallerDeps['stores'] &
+    SpiffeDeps['stores'] &
     Pick<Stores, 'tokens' | 'resources' | 'presence' | 'connectors' | 'events' | 'idempotency'>
 }
 

@@ -25,6 +25,7 @@ import {
   type Bootstrapped,
   type BootstrapRequest,
 } from './bootstrap.ts'
+import { breakGlass, type BreakGlassRequest } from './break-glass.ts'
 import type { AppDeps, Authority } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
@@ -78,6 +79,8 @@ export interface LocalControlPlane {
   fetch(request: Request, peer: { readonly ip: string }): Promise<Response>
   /** Creates or updates the user and mints an operator key; repeatable as break-glass, audited each time. */
   bootstrap(request: BootstrapRequest): Promise<Bootstrapped>
+  /** Takes away the locks that strike the user and restores the default roles among `roles`; audited. Then bootstrap works. */
+  breakGlass(request: BreakGlassRequest): Promise<void>
   /** A certificate for a proxy of this machine: `spiffe://<cluster>/proxy/<id>`, client and server, 24 h. */
   issueProxyIdentity(proxyId: ProxyId, key: KeyObject): Promise<IssuedCertificate>
   /** The TLS certificate of the local listener, signed by the host CA, 24 h. Names no identity. */
@@ -197,6 +200,7 @@ export async function createLocalControlPlane(
     caPins: deps.cas.pins,
     fetch: async (request, peer) => app.fetch(request, { ip: peer.ip }),
     bootstrap: (request) => bootstrap({ clock, random, stores }, request),
+    breakGlass: (request) => breakGlass({ clock, stores }, request),
     issueProxyIdentity: (proxyId, publicKey) =>
       issueHost({
         subject: proxyId,

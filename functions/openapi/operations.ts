@@ -14,6 +14,7 @@ import {
 import { certRequest, passwordLogin, userCertificates, whoami } from '../../core/api/login.ts'
 import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
 import { routeAnswer, routeRequest } from '../../core/api/route.ts'
+import { jsonWebKeySet, openidConfiguration, spiffeBundle } from '../../core/api/spiffe.ts'
 import { keyRequest } from '../../core/domain/api-key.ts'
 import { caBundle, discovery, ping } from '../../core/domain/cluster.ts'
 import { agentEvents } from '../../core/domain/event.ts'
@@ -104,6 +105,15 @@ export const OPERATIONS: readonly Operation[] = [
   get('/.well-known/postern', 'anyone', 'Where this cluster is.', { output: discovery }),
   get('/v1/ping', 'anyone', 'Name, version and join methods.', { output: ping }),
   get('/v1/ca', 'anyone', 'The public halves of the CAs.', { output: caBundle }),
+  get('/v1/spiffe/bundle', 'anyone', 'The SPIFFE trust bundle: who signs agents and proxies.', {
+    output: spiffeBundle,
+  }),
+  get('/.well-known/jwks.json', 'anyone', 'Keys that JWTs of this cluster are signed with.', {
+    output: jsonWebKeySet,
+  }),
+  get('/.well-known/openid-configuration', 'anyone', 'This cluster as an OIDC issuer.', {
+    output: openidConfiguration,
+  }),
   get('/v1/openapi.json', 'anyone', 'This document.'),
   get('/v1/whoami', 'any caller', 'Who the caller is.', { output: whoami }),
 

@@ -6,7 +6,8 @@ import { readCertificate, toPem, type Certificate } from '../../core/certs/x509-
 import type { CaBundle, JsonWebKeyLike } from '../../core/domain/policy.ts'
 import type { PublicCas } from '../deps.ts'
 
-function policyJwk(key: KeyObject): JsonWebKeyLike {
+/** For verifiers of JWS: the id is the key's thumbprint. */
+export function publicJwk(key: KeyObject): JsonWebKeyLike {
   const { kty, crv, x, y } = key.export({ format: 'jwk' })
   return {
     kty: kty ?? '',
@@ -27,7 +28,7 @@ export const bundleOf = (
   host: Certificate,
   user: Certificate,
   policy: Pick<Signer, 'publicKey'>,
-): CaBundle => ({ host: side(host), user: side(user), policy: [policyJwk(policy.publicKey)] })
+): CaBundle => ({ host: side(host), user: side(user), policy: [publicJwk(policy.publicKey)] })
 
 /** From the bundle as the cluster's row keeps it. */
 export function publicCas(bundle: CaBundle): PublicCas {

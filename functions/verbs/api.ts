@@ -12,6 +12,7 @@ import { openapiRoutes } from '../routes/openapi.ts'
 import { publicRoutes } from '../routes/public.ts'
 import { roleRoutes } from '../routes/roles.ts'
 import { servedRoutes } from '../routes/served.ts'
+import { spiffeRoutes } from '../routes/spiffe.ts'
 import { tokenRoutes } from '../routes/tokens.ts'
 import { userRoutes } from '../routes/users.ts'
 import { whoamiRoutes } from '../routes/whoami.ts'
@@ -20,6 +21,7 @@ export function mountApi(app: VerbApp, deps: ApiDeps): void {
   app.use('/v1/*', idempotency(deps))
   publicRoutes(app, deps)
   openapiRoutes(app, deps)
+  spiffeRoutes(app, deps)
   whoamiRoutes(app, deps)
   tokenRoutes(app, deps)
   keyRoutes(app, deps)
