@@ -1,5 +1,7 @@
 /** The environment variables that the command reads, all of them here. */
 export interface Env {
+  /** All of it, for what reads it as the agent does. */
+  readonly machine: Readonly<Record<string, string | undefined>>
   /** A profile's directory, or its name under ~/.postern. */
   readonly profile: string | undefined
   readonly home: string | undefined
@@ -15,6 +17,13 @@ export interface Env {
   readonly editor: string | undefined
   /** A forward proxy for outgoing connections. */
   readonly httpsProxy: string | undefined
+  /** Where the table is, as the AWS SDK reads it, and the region that its requests are signed for. */
+  readonly dynamoEndpoint: string | undefined
+  readonly region: string | undefined
+  /** Everything, for join methods: what CI systems and clouds tell about this machine. */
+  readonly all: Readonly<Record<string, string | undefined>>
+  /** Where the ssh-agent listens. */
+  readonly sshAuthSock: string | undefined
   readonly noColor: boolean
   /** Prints the stack of what went wrong. */
   readonly debug: boolean
@@ -24,6 +33,7 @@ const text = (value: string | undefined): string | undefined => (value === '' ? 
 
 export function readEnv(env: Readonly<Record<string, string | undefined>> = process.env): Env {
   return {
+    machine: env,
     profile: text(env['POSTERN_PROFILE']),
     home: text(env['HOME']),
     user: text(env['USER']),
@@ -32,6 +42,10 @@ export function readEnv(env: Readonly<Record<string, string | undefined>> = proc
     address: text(env['POSTERN_ADDRESS']),
     caPin: text(env['POSTERN_CA_PIN']),
     editor: text(env['VISUAL']) ?? text(env['EDITOR']),
+    dynamoEndpoint: text(env['AWS_ENDPOINT_URL_DYNAMODB']) ?? text(env['AWS_ENDPOINT_URL']),
+    region: text(env['AWS_REGION']) ?? text(env['AWS_DEFAULT_REGION']),
+    all: env,
+    sshAuthSock: text(env['SSH_AUTH_SOCK']),
     // https://no-color.org: any value but the empty one.
     noColor: text(env['NO_COLOR']) !== undefined || env['TERM'] === 'dumb',
     debug: text(env['POSTERN_DEBUG']) !== undefined,

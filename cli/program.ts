@@ -5,7 +5,9 @@ import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
 import { keyCommands } from './commands/keys.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
+import { serveCommands } from './commands/serve.ts'
 import { signInCommands } from './commands/sign-in.ts'
 import { tokenCommands } from './commands/tokens.ts'
 import { upCommand } from './commands/up.ts'
@@ -39,12 +41,14 @@ function programFor(host: Host): Command {
     .addHelpText('before', EXAMPLES)
   for (const define of [
     upCommand,
+    serveCommands,
     tokenCommands,
     keyCommands,
     agentCommands,
     signInCommands,
     accessCommands,
     resourceCommands,
+    doctorCommand,
   ])
     define(program, host)
   return program

@@ -88,6 +88,8 @@ export async function apiDeps(): Promise<ApiDeps> {
     stores,
     answerSealer,
     issuerKeys: createIssuerKeys(base),
+    // Nothing of a deployed cluster signs JWTs yet.
+    jwtKeys: async () => [],
     passwords: createPasswordHasher(),
   }
 }

@@ -34,7 +34,7 @@ import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
-import { bundleOf, publicCas } from './signers/public-cas.ts'
+import { bundleOf, publicCas, publicJwk } from './signers/public-cas.ts'
 import type { Stores } from './store/stores.ts'
 
 export type { Bootstrapped, BootstrapRequest } from './bootstrap.ts'
@@ -43,7 +43,7 @@ export interface LocalControlPlaneOptions {
   /** Private directory (0700, made when absent): `ca/` with the CA keys and, when `stores` is not given, `store/`. */
   readonly dataDir: string
   /** Stores opened by the caller, who then closes them; default: the embedded engine in `dataDir/store`. */
-  readonly stores?: Stores
+  readonly stores?: Stores | ((cursorKey: Uint8Array) => Stores)
   /** Name of the cluster at the very first start, default `postern.internal`; later starts keep the stored one. */
   readonly clusterName?: string
   /** Origins that clients sign requests for, the first being the API's address: `https://127.0.0.1:3080`. May change while it runs. */
@@ -137,11 +137,13 @@ export async function createLocalControlPlane(
   const caDir = join(dataDir, 'ca')
   const secret = fileSecret(caDir, random)
   const cas = await openCas(caDir, { clock, random })
-  const { stores, close } = options.stores
-    ? { stores: options.stores, close: async () => {} }
+  const cursorKey = deriveKey(secret, 'cursor')
+  const given = typeof options.stores === 'function' ? options.stores(cursorKey) : options.stores
+  const { stores, close } = given
+    ? { stores: given, close: async () => {} }
     : await openLocalStores({
         path: join(dataDir, 'store'),
-        cursorKey: deriveKey(secret, 'cursor'),
+        cursorKey,
         clock,
         random,
         log,
@@ -166,6 +168,8 @@ export async function createLocalControlPlane(
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
+    // Made by the first who asks for it.
+    jwtKeys: async () => [publicJwk(fileSigner(caDir, 'jwt', random).publicKey)],
     hostCa: cas.host,
     userCa: cas.user,
     policySigner: cas.policy,

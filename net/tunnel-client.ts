@@ -126,12 +126,16 @@ const handlersOf = (o: SessionHandlers): SessionHandlers => ({
 const REFUSAL_MAX = 16 * 1024
 
 /** Dials, then upgrades: each has its deadline. The first rejected certificate or status ends it. */
-async function upgrade(url: URL, options: TunnelClientOptions, clock: Clock): Promise<WebSocket> {
+export async function upgrade(
+  url: URL,
+  options: Pick<TunnelClientOptions, 'trust' | 'proxy' | 'signal'>,
+  clock: Clock,
+): Promise<WebSocket> {
   const secure = url.protocol === 'wss:'
   const socket = await dial({
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || (secure ? 443 : 80)),
-    tls: secure ? tlsOptions(options.trust) : undefined,
+    tls: secure ? tlsOptions({ ...options.trust, anyProxy: true }) : undefined,
     proxy: secure ? options.proxy : undefined,
     timeout: LIMITS.dialTimeout.value,
     clock,

@@ -3,17 +3,24 @@
  * request. Locks and removals are read strongly consistent at every call, so they hold at once. Why a proof failed goes to the
  * log and, where it is known whose it claims to be, to the audit log.
  */
-import type { AgentIdentity, UserIdentity } from '../../core/certs/identity.ts'
+import type { AgentIdentity, ProxyIdentity, UserIdentity } from '../../core/certs/identity.ts'
 import { verifySignedRequest, type SignedRequest } from '../../core/certs/signed-request.ts'
 import { plus, type Instant } from '../../core/clock.ts'
 import { findLock } from '../../core/domain/lock.ts'
 import { AppError, isAppError, reasonOf, type ErrorCode } from '../../core/errors.ts'
+import { agentIdOf } from '../../core/ids.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { audit } from '../audit.ts'
 import type { CallerDeps } from '../deps.ts'
 import { pathAndQuery, sourceIp, type Ctx } from '../http.ts'
 import { bearerCaller, type CallerTrace } from './bearer.ts'
-import { principalOf, type AgentCaller, type Caller, type UserCaller } from './callers.ts'
+import {
+  principalOf,
+  type AgentCaller,
+  type Caller,
+  type ProxyCaller,
+  type UserCaller,
+} from './callers.ts'
 
 const WRITES = new Set(['POST', 'PUT', 'DELETE', 'PATCH'])
 
@@ -50,6 +57,18 @@ async function agentCaller(
   return { kind: 'agent', identity }
 }
 
+/** A proxy that joined is locked as an agent is. The one of `postern up` has no row, so that is not asked for. */
+async function proxyCaller(
+  deps: CallerDeps,
+  identity: ProxyIdentity,
+  now: Instant,
+): Promise<ProxyCaller> {
+  const agent = agentIdOf(identity.proxyId)
+  const locks = await deps.stores.locks.on({ kind: 'agent', agent }, now)
+  if (locks.length > 0) throw new AppError('ERR_LOCKED')
+  return { kind: 'proxy', identity }
+}
+
 /** A signed write is spent, so that whoever recorded it cannot send it again. */
 async function spend(deps: CallerDeps, signed: SignedRequest, now: Instant): Promise<void> {
   const until = plus(signed.iat, 2 * LIMITS.proofWindow.value)
@@ -83,7 +102,7 @@ async function identify(deps: CallerDeps, c: Ctx, trace: CallerTrace): Promise<C
     case 'agent':
       return agentCaller(deps, identity, now)
     case 'proxy':
-      return { kind: 'proxy', identity }
+      return proxyCaller(deps, identity, now)
   }
 }
 
