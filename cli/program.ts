@@ -5,6 +5,7 @@ import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
 import { keyCommands } from './commands/keys.ts'
+import { caCommands } from './commands/ca.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { serveCommands } from './commands/serve.ts'
@@ -48,6 +49,7 @@ function programFor(host: Host): Command {
     signInCommands,
     accessCommands,
     resourceCommands,
+    caCommands,
     doctorCommand,
   ])
     define(program, host)

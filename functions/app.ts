@@ -6,6 +6,7 @@ import { loginRoutes } from './routes/login.ts'
 import { createVerb } from './verb.ts'
 import { mountApi } from './verbs/api.ts'
 import { mountPolicy } from './verbs/policy.ts'
+import { mountRotate } from './verbs/rotate.ts'
 
 /** Id tokens are for the api verb alone, here as where each verb has its own function. */
 const withoutIdTokens = (deps: AppDeps) => ({ ...deps, issuerKeys: undefined })
@@ -17,5 +18,6 @@ export const createApp = (deps: AppDeps): VerbApp =>
     joinRoutes,
     (app) => loginRoutes(app, withoutIdTokens(deps)),
     (app) => mountPolicy(app, withoutIdTokens(deps)),
+    (app) => mountRotate(app, withoutIdTokens(deps)),
     mountApi,
   )

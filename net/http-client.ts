@@ -1,4 +1,6 @@
 /** Calls to the control plane: JSON over HTTPS with deadlines and caps, signed as an identity or with a bearer token. */
+import type { Agent as HttpAgent } from 'node:http'
+import type { ConnectionOptions } from 'node:tls'
 import { problemError } from '../core/api/problem.ts'
 import { signRequest } from '../core/certs/signed-request.ts'
 import { systemClock, plus, type Clock } from '../core/clock.ts'
@@ -14,7 +16,8 @@ export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export interface ApiClientOptions {
   /** Origin of the API, as `https://access.example.com` (from the discovery document). */
   readonly baseUrl: string
-  readonly trust: Trust
+  /** A function where the CAs change while the client lives. */
+  readonly trust: Trust | (() => Trust)
   /** Signs each request as this identity. Needs `cluster`. A function, because identities are renewed. */
   readonly identity?: (() => OwnIdentity) | undefined
   readonly cluster?: string | undefined
@@ -63,8 +66,7 @@ export interface ApiClient {
 export function apiClient(options: ApiClientOptions): ApiClient {
   const base = new URL(options.baseUrl)
   const clock = options.clock ?? systemClock
-  const tls = tlsOptions(options.trust)
-  const agent = dialAgent(base, { tls, clock, proxy: options.proxy }, true)
+  const connections = createConnections(options, base, clock)
   let clockOffset = 0
 
   const once = async (
@@ -76,8 +78,7 @@ export function apiClient(options: ApiClientOptions): ApiClient {
     exchange({
       method,
       url,
-      tls,
-      agent,
+      ...connections.now(),
       clock,
       body,
       headers: {
@@ -119,7 +120,37 @@ export function apiClient(options: ApiClientOptions): ApiClient {
     get clockOffset() {
       return clockOffset
     },
-    close: () => agent.destroy(),
+    close: () => connections.close(),
+  }
+}
+
+interface Connections {
+  now(): { readonly tls: ConnectionOptions; readonly agent: HttpAgent }
+  close(): void
+}
+
+/** Kept connections, for as long as TLS believes the same CAs. Calls under way are not cut when that changes. */
+function createConnections(options: ApiClientOptions, base: URL, clock: Clock): Connections {
+  const { trust, proxy } = options
+  const open = (given: Trust) => {
+    const tls = tlsOptions(given)
+    return { ca: given.ca.join(), tls, agent: dialAgent(base, { tls, clock, proxy }, true) }
+  }
+  let current = open(typeof trust === 'function' ? trust() : trust)
+  const before: HttpAgent[] = []
+  return {
+    now() {
+      if (typeof trust !== 'function') return current
+      const given = trust()
+      if (given.ca.join() === current.ca) return current
+      for (const idle of Object.values(current.agent.freeSockets).flat()) idle?.destroy()
+      before.push(current.agent)
+      current = open(given)
+      return current
+    },
+    close() {
+      for (const agent of [...before, current.agent]) agent.destroy()
+    },
   }
 }
 

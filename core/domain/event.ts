@@ -40,6 +40,8 @@ export const EVENT_TYPES = [
   'connector.delete',
   'operator.bootstrap',
   'operator.refused',
+  'ca.rotate',
+  'ca.rollback',
   ...AGENT_EVENT_TYPES,
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

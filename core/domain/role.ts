@@ -18,6 +18,7 @@ export const RULE_KINDS = [
   'agent',
   'key',
   'oidc_connector',
+  'ca',
 ] as const
 export type RuleKind = (typeof RULE_KINDS)[number]
 export const RULE_VERBS = ['list', 'read', 'create', 'update', 'delete'] as const

@@ -12,7 +12,7 @@ import {
   type JoinPayload,
   type JoinRequest,
 } from '../../core/api/join.ts'
-import { thumbprint } from '../../core/certs/signer.ts'
+import { caPin, thumbprint } from '../../core/certs/signer.ts'
 import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
@@ -205,6 +205,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       service: payload.service,
       key: thumbprint(keys.service),
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
+      ca: caPin(deps.hostCa().certificate.publicKey),
+      trustedCas: deps.cas.now.pins,
       names: payload.service === 'proxy' ? [] : [{ kind: 'node', name: payload.node_name }],
       spend: facts.spend,
       bound: facts.bound,

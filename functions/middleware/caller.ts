@@ -90,7 +90,7 @@ async function identify(deps: CallerDeps, c: Ctx, trace: CallerTrace): Promise<C
     pathAndQuery: pathAndQuery(c.req.url),
     body: c.get('body'),
     cluster: deps.cluster,
-    roots: deps.cas,
+    roots: deps.cas.now,
     now,
   })
   const { identity } = signed

@@ -24,16 +24,17 @@ const x509Key = ({ publicKey, raw }: Certificate): SpiffeBundle['keys'][number] 
 }
 
 export function spiffeRoutes(app: VerbApp, deps: SpiffeDeps): void {
-  const { cas, jwtKeys, origins, stores } = deps
+  const { cas, jwtKeys, origins } = deps
 
   // Users' certificates are no SVIDs (their names may be mail addresses), so the user CA is not among the keys.
   app.get('/v1/spiffe/bundle', async (c) => {
-    const [sequence, jwts] = await Promise.all([stores.policy.version(), jwtKeys()])
+    const { host, version } = cas.now
+    const jwts = await jwtKeys()
     const bundle: SpiffeBundle = {
-      // Every change of a CA bumps the policy's version; it never goes back.
-      spiffe_sequence: sequence,
+      // Counts the changes of CAs, so it never goes back.
+      spiffe_sequence: version,
       spiffe_refresh_hint: LIMITS.spiffeRefresh.value / 1000,
-      keys: [...cas.host.map(x509Key), ...jwts.map((key) => ({ ...key, use: 'jwt-svid' as const }))],
+      keys: [...host.map(x509Key), ...jwts.map((key) => ({ ...key, use: 'jwt-svid' as const }))],
     }
     return c.json(bundle)
   })

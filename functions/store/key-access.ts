@@ -10,12 +10,15 @@ export interface KeyAccess {
 const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
 const POLICY_SOURCES = ['ROLE#', 'USER#', 'LOCK#'] as const
 const REQUESTS = ['IDEM#', 'ONCE#'] as const
+/** What every verb reads before it answers: the cluster's name and its CAs. */
+const BASE = ['CLUSTER', 'CA'] as const
 
 export const KEY_ACCESS = {
   /** Resources, tokens, roles, users, locks, events. Signs nothing. */
   api: {
     read: [
-      'CLUSTER',
+      ...BASE,
+      'POLICY#cas',
       'TOKEN#',
       'SECRET#',
       'AGENT#',
@@ -56,7 +59,7 @@ export const KEY_ACCESS = {
   /** Join and renewal: makes agents, counts tokens, may lock a copied identity. */
   join: {
     read: [
-      'CLUSTER',
+      ...BASE,
       'TOKEN#',
       'SECRET#',
       'USE#',
@@ -83,14 +86,15 @@ export const KEY_ACCESS = {
   },
   /** Sign-in: the only one that reads password hashes. */
   login: {
-    read: ['CLUSTER', 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
+    read: [...BASE, 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
     write: ['ONCE#', ...EVENTS],
   },
   /** Signs the policy, its freshness, and routes. */
   policy: {
     read: [
-      'CLUSTER',
+      ...BASE,
       'POLICY#version',
+      'POLICY#cas',
       'POLICY#signed',
       'POLICY#freshness',
       'POLICYDOC#',
@@ -106,6 +110,7 @@ export const KEY_ACCESS = {
     /** The version is bumped when the signed document grows old. */
     write: [
       'POLICY#version',
+      'POLICY#cas',
       'POLICY#signed',
       'POLICY#freshness',
       'POLICYDOC#',
@@ -113,9 +118,23 @@ export const KEY_ACCESS = {
       ...EVENTS,
     ],
   },
+  /** Rotates the CAs: makes and retires keys, and says who is trusted. Nobody else writes their rows. */
+  rotate: {
+    read: [
+      ...BASE,
+      'POLICY#cas',
+      'AGENT#',
+      'LIST#',
+      'LOCKED#',
+      'APIKEY#',
+      'ONCE#',
+      ...POLICY_SOURCES,
+    ],
+    write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
+  },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {
-    read: ['CLUSTER', 'ROLE#', 'USER#'],
+    read: [...BASE, 'ROLE#', 'USER#'],
     write: ['CLUSTER', 'ROLE#', 'USER#', 'POLICY#version', 'APIKEY#', 'KEYID#', ...EVENTS],
   },
   /** Join tokens that a stack declares for its own machines. Each gets the one key of its token in place of the prefix. */

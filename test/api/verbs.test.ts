@@ -20,7 +20,7 @@ const app = createVerb(
     version: '0',
     origins: () => [],
     proxies: () => [],
-    cas: { bundle: world.plane.caBundle, host: [], user: [], pins: [] },
+    cas: { now: unused, states: [], refresh: async () => undefined },
     clock: world.clock,
     random: systemRandom,
     log: silentLog,
