@@ -151,6 +151,16 @@ export const LIMITS = {
     'ms',
     'Longest life of a service account token that joins; a longer one is refused.',
   ),
+  tokenReviewTimeout: limit(
+    5 * second,
+    'ms',
+    'The Kubernetes cluster around the control plane must have answered by then, for in_cluster.',
+  ),
+  tokenReviewAnswer: limit(
+    64 * KiB,
+    'bytes',
+    'Answer of that cluster; a longer one refuses the join.',
+  ),
   jwksSize: limit(
     256 * KiB,
     'bytes',

@@ -78,7 +78,10 @@ export interface ApiDeps extends CallerDeps {
     }
 }
 
-export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
+export interface JoinDeps
+  extends
+    BaseDeps,
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys' | 'reviewer'> {
   /** The one that signs now. */
   readonly hostCa: () => Authority
   readonly challengeSealer: Sealer

@@ -14,6 +14,7 @@ import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
 import { reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
+import { publishedSigningKeys, type SigningKey } from '../core/join/azure/attested.ts'
 import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
@@ -31,11 +32,13 @@ import {
 import { breakGlass, type BreakGlassRequest } from './break-glass.ts'
 import type { AppDeps } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createArmClient } from './join/arm.ts'
 import { createTick } from './verbs/rotate.ts'
 import { openLiveCas, firstState } from './ca/live.ts'
 import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
@@ -61,6 +64,10 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
+  readonly kubernetes?: KubernetesCluster
+  /** For tests: CAs of a metadata service other than that of Azure. */
+  readonly azure?: { readonly signingKeys: readonly SigningKey[] }
   /** For tests: an STS and a signer of identity documents other than those of AWS. */
   readonly aws?: { readonly sts?: StsAddress; readonly iidKeys?: readonly RegionKey[] }
 }
@@ -192,6 +199,12 @@ export async function createLocalControlPlane(
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
     // Made by the first who asks for it.
     jwtKeys: async () => [publicJwk(fileSigner(caDir, 'jwt', random).publicKey)],
+    reviewer: createTokenReviewer({
+      clock,
+      cluster: options.kubernetes ?? clusterAround(process.env),
+    }),
+    arm: createArmClient({ clock, at: options.issuers?.at }),
+    azureSigningKeys: () => options.azure?.signingKeys ?? publishedSigningKeys(),
     hostCa: () => cas.authority('host'),
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
