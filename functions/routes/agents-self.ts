@@ -10,7 +10,8 @@ import { LIMITS } from '../../core/limits.ts'
 import { audit } from '../audit.ts'
 import type { ApiDeps } from '../deps.ts'
 import { body, type Ctx, type VerbApp } from '../http.ts'
-import { actorOf, callerOf, type AgentCaller } from '../middleware/caller.ts'
+import { callerOf } from '../middleware/caller.ts'
+import { actorOf, type AgentCaller } from '../middleware/callers.ts'
 
 async function agentOnly(deps: ApiDeps, c: Ctx): Promise<AgentCaller> {
   const caller = await callerOf(deps, c)
