@@ -20,8 +20,8 @@ const NOTHING: Cost = { calls: 0, readUnits: 0, writeUnits: 0, writeRequests: 0,
 const ASSUMED = {
   lambdaSeconds: 0.05,
   lambdaGb: 0.5,
-  /** Access log of the API, START, END and REPORT of the function. */
-  logBytesPerCall: 900,
+  /** Access log of the API; the functions log failures only. */
+  logBytesPerCall: 300,
   /** A ping and its answer on an idle tunnel, with TLS, TCP and IP, proxy to agent. */
   pingBytes: 140,
   /** TLS, WebSocket, frame, TCP and IP around a pushed stamp. */
