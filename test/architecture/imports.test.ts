@@ -32,8 +32,9 @@ const OUTSIDE: Record<Room, (from: string, path: string) => boolean> = {
     ['yaml', 'zod', 'pino'].includes(from) ||
     (path.startsWith('agent/services/ssh/') &&
       /^(ssh2|koffi|@noble\/post-quantum)(\/|$)/.test(from)),
-  cli: (from) =>
+  cli: (from, path) =>
     from.startsWith('node:') ||
+    (path.startsWith('cli/aws/') && from === '@aws-sdk/client-cloudformation') ||
     [
       'commander',
       '@commander-js/extra-typings',
