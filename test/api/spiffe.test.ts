@@ -1,6 +1,6 @@
 /** Identities that others can verify: every agent certificate is an X.509-SVID, and the bundle and key sets are what SPIFFE and OIDC say. */
 import { execFileSync } from 'node:child_process'
-import { createPublicKey, X509Certificate } from 'node:crypto'
+import { createPublicKey, X509Certificate, type JsonWebKey } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'

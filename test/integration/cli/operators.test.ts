@@ -214,8 +214,10 @@ describe('a user with a certificate', () => {
 // A lock on the owner of the data directory must not be the end of the cluster, nor go away by a mere restart.
 describe('an owner who is locked', () => {
   const restart = async (...more: string[]): Promise<void> => {
+    // At its address: who is not let in keeps the profile of before.
+    const { host } = new URL(running.origin)
     await running.stop()
-    const args = ['--data-dir', 'postern-data', '--listen', '127.0.0.1:0', '--no-agent']
+    const args = ['--data-dir', 'postern-data', '--listen', host, '--no-agent']
     running = await up(home, [...args, ...more])
   }
   const me = async (): Promise<string> => {
