@@ -228,14 +228,16 @@ describe('an owner who is locked', () => {
 
   test('has a cluster that serves all others, and the way back in is asked for, and audited', async () => {
     const user = await me()
+    await file('pw', 'correct horse battery staple')
+    await owner(['users', 'add', 'zoe', '--roles=access', '--password-file', 'pw'])
     await owner(['lock', '--user', user, '--message', 'laptop lost'])
     expect((await owner(['tokens', 'ls'])).code).toBe(3)
 
     await restart()
     expect(running.screen).toContain(`you are         ${user}, locked; postern up --break-glass`)
     expect((await owner(['tokens', 'ls'])).code).toBe(3)
-    const eds = ['--profile', './ed', '--proxy', running.origin, '--ca-pin', pin, '--user', 'ed']
-    const login = await owner(['login', ...eds, '--password-file', 'pw'])
+    const zoe = ['--profile', './zoe', '--proxy', running.origin, '--ca-pin', pin, '--user', 'zoe']
+    const login = await owner(['login', ...zoe, '--password-file', 'pw'])
     expect(login.code, login.stderr).toBe(0)
 
     const old = await keyOf()
