@@ -12,9 +12,10 @@ import type { Topic } from 'aws-cdk-lib/aws-sns'
 import type { Construct } from 'constructs'
 import { acknowledge } from '../acknowledged.ts'
 import { alarmTopic, posternAlarm } from '../constructs/alarm.ts'
+import { grantRotatedKeys, grantRotation } from '../constructs/ca-keys.ts'
 import { addVerb, posternApi } from '../constructs/http-api.ts'
 import { recordsBucket } from '../constructs/records-bucket.ts'
-import { daily } from '../constructs/schedule.ts'
+import { daily, hourly } from '../constructs/schedule.ts'
 import { posternTable } from '../constructs/table.ts'
 import { VerbFunction, type VerbFunctionProps } from '../constructs/verb-function.ts'
 import type { DeployContext } from '../context.ts'
@@ -22,9 +23,9 @@ import { VERBS, type HttpVerb } from '../routes.ts'
 
 /** Which CA each verb signs with, and how its function is told. What is absent signs nothing. */
 const SIGNS = {
-  join: { key: 'HostCa', variable: 'POSTERN_HOST_CA_KEY' },
-  login: { key: 'UserCa', variable: 'POSTERN_USER_CA_KEY' },
-  policy: { key: 'Policy', variable: 'POSTERN_POLICY_KEY' },
+  join: { key: 'HostCa', kind: 'host', variable: 'POSTERN_HOST_CA_KEY' },
+  login: { key: 'UserCa', kind: 'user', variable: 'POSTERN_USER_CA_KEY' },
+  policy: { key: 'Policy', kind: 'policy', variable: 'POSTERN_POLICY_KEY' },
 } as const
 type SigningVerb = keyof typeof SIGNS
 const signs = (verb: HttpVerb): verb is SigningVerb => Object.hasOwn(SIGNS, verb)
@@ -88,7 +89,13 @@ export class ControlPlane extends Stack {
         ...(sealKey && { POSTERN_SEAL_KEY: sealKey.keyArn }),
       },
     }
-    addVerb(this.api, verb, new VerbFunction(this, verb, props).fn)
+    const made = new VerbFunction(this, verb, props)
+    if (signs(verb)) grantRotatedKeys(made.role, context.cluster, SIGNS[verb].kind)
+    if (verb === 'rotate') {
+      grantRotation(made.role, context.cluster)
+      hourly(this, 'RotateHourly', made.fn)
+    }
+    addVerb(this.api, verb, made.fn)
   }
 
   /** Copies the audit log out, day by day. */
