@@ -14,7 +14,8 @@ import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import { firstState, openLiveCas, type SigningCas } from './ca/live.ts'
 import type { ApiDeps, BaseDeps, JoinDeps, LoginDeps, PolicyDeps, RotateDeps } from './deps.ts'
-import { need, readEnv, type FunctionEnv } from './env.ts'
+import { bucketDownloads, type Downloads } from './install/downloads.ts'
+import { need, ownCredentials, readEnv, type FunctionEnv } from './env.ts'
 import { createStsClient } from './join/sts.ts'
 import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
@@ -94,12 +95,25 @@ const connect = (): { env: FunctionEnv; kms: KMSClient } => ({
 /** Verbs that hand out no cursor seal nothing with it; a fresh one serves. */
 const noSecret = (): Uint8Array => systemRandom.bytes(32)
 
+/** The function's own credentials sign the URLs, and end with them. */
+function downloadsOf(env: FunctionEnv): Downloads | undefined {
+  const { POSTERN_DOWNLOADS: archives, AWS_REGION: region } = env
+  if (!archives || region === undefined) return undefined
+  return bucketDownloads({ archives, region, credentials: ownCredentials, clock: systemClock })
+}
+
 export async function apiDeps(): Promise<ApiDeps> {
   const { env, kms } = connect()
   const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'api')
   const { base, stores } = await open(env, kms, secret)
   const answerSealer = createSealer(deriveKey(secret, 'answer'))
-  return { ...base, stores, answerSealer, passwords: createPasswordHasher() }
+  return {
+    ...base,
+    stores,
+    answerSealer,
+    passwords: createPasswordHasher(),
+    downloads: downloadsOf(env),
+  }
 }
 
 export async function joinDeps(): Promise<JoinDeps> {

@@ -35,6 +35,7 @@ import { openLiveCas, firstState } from './ca/live.ts'
 import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import type { Downloads } from './install/downloads.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
@@ -57,6 +58,8 @@ export interface LocalControlPlaneOptions {
   readonly proxies: () => readonly string[]
   /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
   readonly issuers?: IssuerAccess
+  /** The agent's archives; default: none are served. */
+  readonly downloads?: Downloads | undefined
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
@@ -191,6 +194,7 @@ export async function createLocalControlPlane(
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
     challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
+    downloads: options.downloads,
     answerSealer: createSealer(deriveKey(secret, 'answer'), random),
     passwords: createPasswordHasher(random),
   }

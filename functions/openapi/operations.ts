@@ -104,6 +104,11 @@ export const OPERATIONS: readonly Operation[] = [
   get('/v1/ping', 'anyone', 'Name, version and join methods.', { output: ping }),
   get('/v1/ca', 'anyone', 'The public halves of the CAs.', { output: caBundle }),
   get('/v1/openapi.json', 'anyone', 'This document.'),
+  get('/install.sh', 'anyone', 'The installer of the agent, a shell script.'),
+  get('/v1/agent/{file}', 'anyone', 'An archive of the agent, or where it is.', {
+    success: [200, 302],
+    errors: ['ERR_NOT_FOUND'],
+  }),
   get('/v1/whoami', 'any caller', 'Who the caller is.', { output: whoami }),
 
   post('/v1/tokens', 'operator', 'Mint a join token; the secret is shown this once.', {

@@ -5,6 +5,7 @@ import { idempotency } from '../middleware/idempotency.ts'
 import { agentRoutes } from '../routes/agents.ts'
 import { agentSelfRoutes } from '../routes/agents-self.ts'
 import { eventRoutes } from '../routes/events.ts'
+import { installRoutes } from '../routes/install.ts'
 import { lockRoutes } from '../routes/locks.ts'
 import { openapiRoutes } from '../routes/openapi.ts'
 import { publicRoutes } from '../routes/public.ts'
@@ -18,6 +19,7 @@ export function mountApi(app: VerbApp, deps: ApiDeps): void {
   app.use('/v1/*', idempotency(deps))
   publicRoutes(app, deps)
   openapiRoutes(app, deps)
+  installRoutes(app, deps)
   whoamiRoutes(app, deps)
   tokenRoutes(app, deps)
   roleRoutes(app, deps)

@@ -16,8 +16,10 @@ import { grantRotatedKeys, grantRotation } from '../constructs/ca-keys.ts'
 import { addVerb, posternApi } from '../constructs/http-api.ts'
 import { recordsBucket } from '../constructs/records-bucket.ts'
 import { daily, hourly } from '../constructs/schedule.ts'
+import { offerAgents } from '../constructs/agent-archives.ts'
 import { posternTable } from '../constructs/table.ts'
 import { VerbFunction, type VerbFunctionProps } from '../constructs/verb-function.ts'
+import type { Artefacts } from '../artefacts.ts'
 import type { DeployContext } from '../context.ts'
 import { VERBS, type HttpVerb } from '../routes.ts'
 
@@ -35,6 +37,7 @@ const SEALS: readonly HttpVerb[] = ['join', 'api']
 export interface ControlPlaneProps extends StackProps {
   /** `host:port` of the proxies, told to everyone who asks. */
   readonly proxies: readonly string[]
+  readonly artefacts: Artefacts
 }
 
 export class ControlPlane extends Stack {
@@ -51,7 +54,7 @@ export class ControlPlane extends Stack {
     const key = (verb: SigningVerb): Key =>
       this.signingKey(`${SIGNS[verb].key}Key`, `Postern ${SIGNS[verb].key} signing key`)
     this.keys = { join: key('join'), login: key('login'), policy: key('policy') }
-    for (const verb of VERBS) this.verb(verb, context, props.proxies)
+    for (const verb of VERBS) this.verb(verb, context, props)
     this.archive(context)
     this.watch()
     new CfnOutput(this, 'ApiUrl', { value: this.api.apiEndpoint })
@@ -64,7 +67,7 @@ export class ControlPlane extends Stack {
     acknowledge(this, 'plane')
   }
 
-  private verb(verb: HttpVerb, context: DeployContext, proxies: readonly string[]): void {
+  private verb(verb: HttpVerb, context: DeployContext, given: ControlPlaneProps): void {
     const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
     const keyVariables = Object.entries(SIGNS).map(([by, { variable }]): [string, string] => [
       variable,
@@ -80,7 +83,7 @@ export class ControlPlane extends Stack {
       environment: {
         POSTERN_TABLE: this.table.tableName,
         POSTERN_ORIGINS: this.api.apiEndpoint,
-        POSTERN_PROXIES: proxies.join(','),
+        POSTERN_PROXIES: given.proxies.join(','),
         ...(signs(verb) && { [SIGNS[verb].variable]: this.keys[verb].keyArn }),
         ...(verb === 'bootstrap' && {
           POSTERN_CLUSTER: context.cluster,
@@ -90,6 +93,7 @@ export class ControlPlane extends Stack {
       },
     }
     const made = new VerbFunction(this, verb, props)
+    if (verb === 'api') offerAgents(this, made, given.artefacts)
     if (signs(verb)) grantRotatedKeys(made.role, context.cluster, SIGNS[verb].kind)
     if (verb === 'rotate') {
       grantRotation(made.role, context.cluster)
