@@ -12,6 +12,7 @@ export default tseslint.config(
       'postern-data',
       'bin',
       '.ci',
+      'test/**/*.mjs',
     ],
   },
   ...tseslint.configs.recommendedTypeChecked,

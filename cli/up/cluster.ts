@@ -36,9 +36,11 @@ export interface ClusterDeps {
   readonly metrics?: Metrics | undefined
   readonly stopping: Closer
   /** Default: no archives are served. */
-  readonly downloads?: LocalControlPlaneOptions['downloads']
+  readonly downloads?: LocalControlPlaneOptions['downloads'] | undefined
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  readonly azure?: LocalControlPlaneOptions['azure'] | undefined
+  readonly kubernetes?: LocalControlPlaneOptions['kubernetes'] | undefined
   /** Default: as the control plane has it. */
   readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
@@ -64,6 +66,8 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     random,
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.azure ? { azure: deps.azure } : {}),
+    ...(deps.kubernetes ? { kubernetes: deps.kubernetes } : {}),
     ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())

@@ -26,10 +26,10 @@ export function installRoutes(app: VerbApp, deps: InstallDeps): void {
   })
 
   app.get('/v1/agent/:file', async (c) => {
-    const { open } = downloads()
+    const from = downloads()
     const arch = ARCHES.find((one) => c.req.param('file') === `postern-agent-${one}.tar.gz`)
     if (!arch) throw notFound()
-    const found = await open(arch)
+    const found = await from.open(arch)
     if ('location' in found) return c.redirect(found.location, 302)
     return c.body(found.body, 200, {
       'content-type': 'application/gzip',

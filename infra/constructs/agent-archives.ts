@@ -2,7 +2,7 @@
  * The agent's archives, uploaded with the deployment. The api function may read these two objects and nothing else of the bucket: it
  * signs URLs for them, which is how machines without AWS credentials download them.
  */
-import { Stack } from 'aws-cdk-lib'
+import type { Stack } from 'aws-cdk-lib'
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam'
 import { Asset } from 'aws-cdk-lib/aws-s3-assets'
 import type { Arch, Artefacts } from '../artefacts.ts'

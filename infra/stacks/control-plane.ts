@@ -37,7 +37,8 @@ const SEALS: readonly HttpVerb[] = ['join', 'api']
 export interface ControlPlaneProps extends StackProps {
   /** `host:port` of the proxies, told to everyone who asks. */
   readonly proxies: readonly string[]
-  readonly artefacts: Artefacts
+  /** Absent: no agent can be installed from here. */
+  readonly artefacts?: Artefacts
 }
 
 export class ControlPlane extends Stack {
@@ -93,7 +94,7 @@ export class ControlPlane extends Stack {
       },
     }
     const made = new VerbFunction(this, verb, props)
-    if (verb === 'api') offerAgents(this, made, given.artefacts)
+    if (verb === 'api' && given.artefacts) offerAgents(this, made, given.artefacts)
     if (signs(verb)) grantRotatedKeys(made.role, context.cluster, SIGNS[verb].kind)
     if (verb === 'rotate') {
       grantRotation(made.role, context.cluster)
