@@ -306,6 +306,11 @@ export const LIMITS = {
     'Tunnels of one agent service to one proxy; a new one above it is refused as already here.',
   ),
   tunnelsPerUser: limit(2000, 'count', 'Tunnels of one user to one proxy; above it 429.'),
+  peerDial: limit(
+    2 * second,
+    'ms',
+    'A proxy must have reached another one by then; the stream then goes elsewhere.',
+  ),
   leaseRenew: limit(5 * second, 'ms', 'How often a proxy renews its lease.'),
   leaseTtl: limit(
     20 * second,

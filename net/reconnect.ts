@@ -4,6 +4,7 @@ import { sleep, type Clock } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 import { backoff } from './backoff.ts'
+import { hopeFor } from './patience.ts'
 import type { ConnectedTunnel } from './tunnel-client.ts'
 
 export type ConnectionState =
@@ -119,8 +120,7 @@ function closeIfSilent(
   { clock }: KeepConnectedOptions,
   silent: () => boolean,
 ): void {
-  const grace = Number.isFinite(session.rtt) ? 8 * session.rtt : 0
-  clock.after(Math.max(LIMITS.suspectGrace.value, grace), () => {
+  hopeFor(session, clock, () => {
     if (silent()) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
   })
 }

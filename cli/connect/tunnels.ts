@@ -7,6 +7,7 @@ import { AppError, toAppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
 import type { Session, SessionHandlers } from '../../core/tunnel/session.ts'
+import { hopeFor } from '../../net/patience.ts'
 import type { ConnectedTunnel } from '../../net/tunnel-client.ts'
 
 export interface HeldTunnel {
@@ -61,8 +62,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       const { session } = made
       if (!yes || !session) return
       leave()
-      const grace = Math.max(LIMITS.suspectGrace.value, 8 * session.rtt)
-      clock.after(Number.isFinite(grace) ? grace : LIMITS.suspectGrace.value, () => {
+      hopeFor(session, clock, () => {
         if (silent) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
       })
     }
