@@ -208,6 +208,16 @@ export const LIMITS = {
   ),
   handshakeMessage: limit(32 * KiB, 'bytes', 'One handshake message.'),
   dialTimeout: limit(10 * second, 'ms', 'TCP, TLS and WebSocket upgrade of one dial.'),
+  dialStagger: limit(
+    400,
+    'ms',
+    'A dial that has not succeeded by then goes on, and the next address is tried beside it.',
+  ),
+  sameProxyTries: limit(
+    6,
+    'count',
+    'Dials of a second tunnel that may land on the same proxy in a row; then one a minute.',
+  ),
   frameMax: limit(64 * KiB, 'bytes', 'Payload of one DATA frame; a larger one closes the tunnel.'),
   messageMax: limit(512 * KiB, 'bytes', 'One WebSocket message (many frames).'),
   openPayload: limit(32 * KiB, 'bytes', 'Payload of an OPEN or of its answer.'),

@@ -125,6 +125,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const push = createPolicyPush({
     policy: () => feed.known && { version: feed.known.policy.version, jws: feed.known.jws },
     freshness: () => feed.freshness,
+    liveProxies: () => lease.liveProxies,
     ...common,
   })
   const neighbours = createNeighbours({
