@@ -122,7 +122,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
     hooks: ReconnectHooks,
   ): Promise<ConnectedTunnel> {
     const { certificate, signer, stored: now } = held()
-    const ca = now.credentials.host_ca.x509
+    // What joining gave, until the policy tells which CAs are believed now.
+    const ca = keeper.cas?.x509 ?? now.credentials.host_ca.x509
     return connectTunnel({
       url: `wss://${address}`,
       // TLS only hides who speaks; the handshake inside proves the proxy to us and us to the proxy.

@@ -4,6 +4,8 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { keyCommands } from './commands/keys.ts'
+import { caCommands } from './commands/ca.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { serveCommands } from './commands/serve.ts'
@@ -42,10 +44,12 @@ function programFor(host: Host): Command {
     upCommand,
     serveCommands,
     tokenCommands,
+    keyCommands,
     agentCommands,
     signInCommands,
     accessCommands,
     resourceCommands,
+    caCommands,
     doctorCommand,
   ])
     define(program, host)

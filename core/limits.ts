@@ -63,6 +63,30 @@ export const LIMITS = {
   ),
   rateLoginPerMinute: limit(20, 'per minute', 'Sign-in attempts for one user name; above it 429.'),
 
+  apiKeyTtlDefault: limit(90 * 24 * hour, 'ms', 'Life of an API key when none is asked for.'),
+  apiKeyTtlMax: limit(366 * 24 * hour, 'ms', 'Longest life of an API key.'),
+  connectorRules: limit(100, 'count', 'Rules of one OIDC connector.'),
+  connectorTokenLife: limit(
+    24 * hour,
+    'ms',
+    'Longest life of an id token that calls the API, from its iat to its exp; a longer one is refused.',
+  ),
+  rateCallerPerMinute: limit(
+    3000,
+    'per minute',
+    'Calls of one signed-in caller: an API key, a user, an agent, a subject of an issuer; above it 429 with retry-after.',
+  ),
+  rateTokenPerMinute: limit(
+    3000,
+    'per minute',
+    'Joins that name one join token, right or wrong; above it 429 with retry-after.',
+  ),
+  spiffeRefresh: limit(
+    5 * minute,
+    'ms',
+    'How often readers of the SPIFFE trust bundle are told to read it again.',
+  ),
+  apiKeyScopes: limit(32, 'count', 'Scopes of one API key.'),
   metricSeries: limit(
     1000,
     'count',
@@ -89,6 +113,11 @@ export const LIMITS = {
   tokenUsesMax: limit(100_000, 'count', 'Largest max_uses of a token; null is any number.'),
   tokenBytes: limit(32, 'bytes', 'Random bytes of a token secret.'),
   joinEvidence: limit(32 * KiB, 'bytes', 'Evidence of one join, before it is parsed.'),
+  tokenLabels: limit(
+    2 * KiB,
+    'bytes',
+    'Forced and suggested labels of a token, as JSON; they become part of certificates.',
+  ),
   iidTtlDefault: limit(
     5 * minute,
     'ms',
@@ -127,6 +156,16 @@ export const LIMITS = {
     'ms',
     'Longest life of a service account token that joins; a longer one is refused.',
   ),
+  tokenReviewTimeout: limit(
+    5 * second,
+    'ms',
+    'The Kubernetes cluster around the control plane must have answered by then, for in_cluster.',
+  ),
+  tokenReviewAnswer: limit(
+    64 * KiB,
+    'bytes',
+    'Answer of that cluster; a longer one refuses the join.',
+  ),
   jwksSize: limit(
     256 * KiB,
     'bytes',
@@ -159,6 +198,35 @@ export const LIMITS = {
     20 * 366 * 24 * hour,
     'ms',
     'Life of a CA certificate; pins are on keys, and rotation replaces them long before.',
+  ),
+  caRefresh: limit(
+    10 * second,
+    'ms',
+    'How long a function believes what it knows of the CAs before it reads their rows again.',
+  ),
+  caPhaseMin: limit(
+    30 * second,
+    'ms',
+    'Shortest phase of a CA rotation, so that every function and proxy has seen it; `force` overrides it.',
+  ),
+  caGraceDefault: limit(36 * hour, 'ms', 'Length of an automatic CA rotation.'),
+  caGraceMin: limit(
+    10 * minute,
+    'ms',
+    'Shortest automatic CA rotation; 0 instead of a length cuts over at once.',
+  ),
+  caGraceMax: limit(30 * 24 * hour, 'ms', 'Longest automatic CA rotation.'),
+  caRenewSpread: limit(
+    10 * minute,
+    'ms',
+    'Agents renew within this time when a rotation by hand changes the key that signs.',
+  ),
+  caTick: limit(60 * second, 'ms', 'How often automatic CA rotations are looked at.'),
+  caRetiredPins: limit(8, 'count', 'Pins of retired CA keys that are told to agents.'),
+  policyKeyLinks: limit(
+    32,
+    'count',
+    'Rotations of the policy key that one who was away may catch up on; after more it joins again.',
   ),
   certSize: limit(16 * KiB, 'bytes', 'One certificate, X.509 or OpenSSH, before it is parsed.'),
   certPrincipals: limit(64, 'count', 'Principals in one SSH certificate.'),

@@ -5,22 +5,29 @@
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
-import type { CaBundle } from '../core/domain/policy.ts'
+import type { CaBundle, JsonWebKeyLike } from '../core/domain/policy.ts'
+import type { IssuerKeys } from '../core/join/oidc/jwks.ts'
 import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import type { Sealer } from '../core/seal.ts'
+import type { CaKeyMaker } from './ca/keyring.ts'
+import type { LiveCas } from './ca/live.ts'
 import type { PasswordHasher } from './login/password.ts'
 import type { RateLimiter } from './middleware/rate-limit.ts'
 import type { Stores } from './store/stores.ts'
 
-/** The public halves of every CA, parsed once. */
+/** The public halves of every CA that is trusted, parsed once. In each list the one that signs comes first. */
 export interface PublicCas {
   readonly bundle: CaBundle
+  /** Counts changes. */
+  readonly version: number
   readonly host: readonly Certificate[]
   readonly user: readonly Certificate[]
   /** `sha256:…` of each host CA's key. */
   readonly pins: readonly string[]
+  /** Those of host CA keys that are trusted no more. */
+  readonly retired: readonly string[]
 }
 
 /** A CA that can sign: its certificate and the one who holds its key. */
@@ -38,7 +45,7 @@ export interface BaseDeps {
   readonly origins: () => readonly string[]
   /** `host:port` of the proxies. */
   readonly proxies: () => readonly string[]
-  readonly cas: PublicCas
+  readonly cas: LiveCas
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -47,19 +54,36 @@ export interface BaseDeps {
 
 /** What it takes to know who calls. */
 export interface CallerDeps extends BaseDeps {
-  readonly stores: Pick<Stores, 'apiKeys' | 'users' | 'roles' | 'locks' | 'agents' | 'replay'>
+  readonly stores: Pick<Stores, 'apiKeys' | 'users' | 'roles' | 'locks' | 'agents' | 'replay'> &
+    Partial<Pick<Stores, 'connectors' | 'events'>>
+  /** Of the verb that takes id tokens. */
+  readonly issuerKeys?: IssuerKeys | undefined
+}
+
+/** Public halves of the keys that JWTs of this cluster are signed with, newest first; none where it signs none. */
+type JwtKeys = () => Promise<readonly JsonWebKeyLike[]>
+export interface SpiffeDeps extends BaseDeps {
+  readonly jwtKeys: JwtKeys
 }
 
 export interface ApiDeps extends CallerDeps {
   readonly passwords: Pick<PasswordHasher, 'hash'>
   /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
   readonly answerSealer: Sealer
+  readonly issuerKeys: IssuerKeys
+  readonly jwtKeys: JwtKeys
   readonly stores: CallerDeps['stores'] &
-    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
+    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'connectors' | 'events' | 'idempotency'> & {
+      readonly cas: Pick<Stores['cas'], 'signed'>
+    }
 }
 
-export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
-  readonly hostCa: Authority
+export interface JoinDeps
+  extends
+    BaseDeps,
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys' | 'reviewer'> {
+  /** The one that signs now. */
+  readonly hostCa: () => Authority
   readonly challengeSealer: Sealer
   readonly stores: Pick<
     Stores,
@@ -68,15 +92,21 @@ export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' |
 }
 
 export interface LoginDeps extends CallerDeps {
-  readonly userCa: Authority
+  /** The one that signs now. */
+  readonly userCa: () => Authority
   readonly passwords: Pick<PasswordHasher, 'verify'>
   readonly stores: CallerDeps['stores'] & Pick<Stores, 'events'>
 }
 
 export interface PolicyDeps extends CallerDeps {
   /** Signs the policy, its freshness stamps and routes. */
-  readonly policySigner: Signer
-  readonly stores: CallerDeps['stores'] & Pick<Stores, 'policy' | 'resources' | 'presence'>
+  readonly policySigner: () => Signer
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'policy' | 'resources' | 'presence' | 'cas'>
+}
+
+export interface RotateDeps extends CallerDeps {
+  readonly keyring: CaKeyMaker
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'cas' | 'events'>
 }
 
 /** Everything, for one process that runs all verbs. */
@@ -84,8 +114,9 @@ export interface AppDeps
   extends
     Omit<ApiDeps, 'stores' | 'passwords'>,
     Omit<JoinDeps, 'stores'>,
-    Omit<LoginDeps, 'stores' | 'passwords'>,
-    Omit<PolicyDeps, 'stores'> {
+    Omit<LoginDeps, 'stores' | 'passwords' | 'issuerKeys'>,
+    Omit<PolicyDeps, 'stores' | 'issuerKeys'>,
+    Omit<RotateDeps, 'stores' | 'issuerKeys'> {
   readonly passwords: PasswordHasher
   readonly stores: Stores
 }

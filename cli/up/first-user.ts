@@ -9,7 +9,7 @@ import path from 'node:path'
 import { fromSeconds, plus, type Instant } from '../../core/clock.ts'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
-import { isAppError } from '../../core/errors.ts'
+import { isAppError, type AppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import { writeAtomic } from '../../agent/identity/files.ts'
@@ -49,18 +49,23 @@ async function stored(dir: string): Promise<StoredProfile | undefined> {
   })
 }
 
-/** Is this operator key still good? A store that was deleted knows it no more. */
-async function works(api: ApiClient): Promise<boolean> {
+/** Is this operator key still known? A store that was deleted knows it no more. That of a locked owner it knows. */
+async function known(api: ApiClient): Promise<boolean> {
   try {
     await api.request('GET', '/v1/whoami')
     return true
   } catch (e) {
+    if (isAppError(e) && e.code === 'ERR_LOCKED') return true
     if (isAppError(e) && e.kind.exitCode === 3) return false
     throw e
   } finally {
     api.close()
   }
 }
+
+/** The owner is locked, or the roles were changed so that they do not let the owner operate any more. */
+const isRefusal = (e: unknown): e is AppError =>
+  isAppError(e) && (e.code === 'ERR_LOCKED' || e.code === 'ERR_FORBIDDEN')
 
 /** What it takes to sign in: the control plane in this process, and how it is reached. */
 export interface OwnersCluster {
@@ -79,6 +84,8 @@ export interface SignedInOwner {
   readonly api: ApiClient
   /** The operator key, when it was made just now. */
   readonly newKey: string | undefined
+  /** Why the owner could not sign in: the cluster serves everybody else all the same. */
+  readonly refused: AppError | undefined
   /** New certificates when half of the life of the old has passed, or when there are other proxies. */
   renew(): Promise<void>
 }
@@ -87,6 +94,8 @@ export async function signInOwner(deps: {
   readonly cli: Cli
   readonly cluster: OwnersCluster
   readonly dataDir: string
+  /** Take away first what keeps the owner out. */
+  readonly breakGlass?: boolean
 }): Promise<SignedInOwner> {
   const { cli, cluster } = deps
   const { plane, origin } = cluster
@@ -96,8 +105,9 @@ export async function signInOwner(deps: {
   const old = await stored(dir)
   const client = (bearer: string) => cluster.client(bearer)
 
-  const known = old?.operatorKey
-  const fresh = known === undefined || !(await works(client(known)))
+  if (deps.breakGlass) await plane.breakGlass({ user: owner.user, roles: ROLES })
+  const kept = old?.operatorKey
+  const fresh = deps.breakGlass || kept === undefined || !(await known(client(kept)))
   const operatorKey = fresh
     ? (
         await plane.bootstrap({
@@ -106,7 +116,7 @@ export async function signInOwner(deps: {
           traits: { logins: [owner.login] },
         })
       ).operatorKey
-    : known
+    : kept
   const api = client(operatorKey)
 
   const keyPem =
@@ -114,6 +124,10 @@ export async function signInOwner(deps: {
   const publicKey = spki(createPublicKey(keyPem)).toString('base64url')
   const sshConfig = sshConfigFile({ cluster: plane.cluster, profileDir: dir, self: cli.self })
 
+  const file = (name: string, content: string) =>
+    writeAtomic(path.join(deps.dataDir, name), content, random)
+  /** What else than time makes a profile old: other addresses, other CAs. */
+  const shape = (): string => JSON.stringify([cluster.proxies(), plane.caBundle])
   let written = ''
   async function issue(): Promise<Instant> {
     const now = clock.now()
@@ -124,7 +138,8 @@ export async function signInOwner(deps: {
       { code: 'ERR_INTERNAL' },
     )
     const expires = fromSeconds(answer.expires)
-    written = proxies.join()
+    written = shape()
+    const { host } = plane.caBundle
     await saveProfile(dir, {
       cluster: plane.cluster,
       api: origin,
@@ -132,24 +147,30 @@ export async function signInOwner(deps: {
       user: owner.user,
       caPins: plane.caPins,
       expires,
-      hostCas: plane.caBundle.host.x509,
+      hostCas: host.x509,
       keyPem,
       certificatePem: answer.x509,
       sshCertificate: answer.ssh,
-      knownHosts: knownHosts(plane.cluster, plane.caBundle.host.ssh),
+      knownHosts: knownHosts(plane.cluster, host.ssh),
       sshConfig,
       policyKeys: plane.caBundle.policy,
       operatorKey,
     })
+    await file('ca.pem', host.x509.join(''))
     return plus(now, (expires - now) / 2)
   }
 
-  // At every start: the address may have changed, and roles as well.
-  let renewAt = await issue()
-  const file = (name: string, content: string) =>
-    writeAtomic(path.join(deps.dataDir, name), content, random)
+  // At every start: the address may have changed, and roles as well. Who is locked is tried again at each renewal.
+  let renewAt = clock.now()
+  let refused: AppError | undefined
+  try {
+    renewAt = await issue()
+  } catch (e) {
+    // Without the files of an earlier start there is nothing that could go on.
+    if (!isRefusal(e) || !old) throw e
+    refused = e
+  }
   await file('ssh_config', sshConfig)
-  await file('ca.pem', plane.caBundle.host.x509.join(''))
   // With the content type, so that the curl of the screen stays one short line.
   const header = `authorization: Bearer ${operatorKey}\ncontent-type: application/json\n`
   await file('operator.header', header)
@@ -157,8 +178,9 @@ export async function signInOwner(deps: {
     owner,
     api,
     newKey: fresh ? operatorKey : undefined,
+    refused,
     async renew() {
-      if (clock.now() >= renewAt || cluster.proxies().join() !== written) renewAt = await issue()
+      if (clock.now() >= renewAt || shape() !== written) renewAt = await issue()
     },
   }
 }

@@ -12,6 +12,8 @@ export interface Agent {
   /** The token that admitted it first. */
   readonly tokenName: string
   readonly forcedLabels: Labels
+  /** Of the token as well, for keys that the agent does not label itself. */
+  readonly suggestedLabels: Labels
   readonly allowedNames: readonly string[] | undefined
   readonly sharedNames: boolean
   readonly created: Instant
@@ -29,4 +31,6 @@ export interface ServiceIdentity {
   readonly previous: Thumbprint
   readonly issued: Instant
   readonly expires: Instant
+  /** Pin of the CA that signed the newest certificate; undefined for certificates from before rotations were known. */
+  readonly ca: string | undefined
 }

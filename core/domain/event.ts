@@ -34,7 +34,14 @@ export const EVENT_TYPES = [
   'lock.create',
   'lock.delete',
   'cert.issue',
+  'key.create',
+  'key.delete',
+  'connector.put',
+  'connector.delete',
   'operator.bootstrap',
+  'operator.refused',
+  'ca.rotate',
+  'ca.rollback',
   ...AGENT_EVENT_TYPES,
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

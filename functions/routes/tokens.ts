@@ -21,7 +21,8 @@ import { audit } from '../audit.ts'
 import type { ApiDeps } from '../deps.ts'
 import { tokenDocumentOf } from '../documents.ts'
 import { jsonBody, notFound, query, type VerbApp } from '../http.ts'
-import { actorOf, requireRight, requireRightOn } from '../middleware/caller.ts'
+import { actorOf } from '../middleware/callers.ts'
+import { requireRight, requireRightOn } from '../middleware/rights.ts'
 import { resourceQuery } from '../queries.ts'
 import { matchesSearch } from './search.ts'
 
@@ -93,7 +94,7 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
       roles: [...token.roles],
       join_method: token.method,
       max_uses: token.maxUses ?? null,
-      ca_pins: [...deps.cas.pins],
+      ca_pins: [...deps.cas.now.pins],
     }
     return c.json(created, 201, { location: `/v1/tokens/${encodeURIComponent(token.name)}` })
   })

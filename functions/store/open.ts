@@ -14,7 +14,9 @@ import { systemClock, type Clock } from '../../core/clock.ts'
 import { systemRandom, type Random } from '../../core/random.ts'
 import { createAgentStore } from './dynamo/agents.ts'
 import { createApiKeyStore } from './dynamo/api-keys.ts'
+import { createCaStore } from './dynamo/cas.ts'
 import { createClusterStore } from './dynamo/clusters.ts'
+import { createConnectorStore } from './dynamo/connectors.ts'
 import { createCursors } from './dynamo/cursor.ts'
 import { createEventStore } from './dynamo/events.ts'
 import { createIdempotencyStore } from './dynamo/idempotency.ts'
@@ -55,6 +57,7 @@ export function openStores(options: StoreOptions): Stores {
     users,
     agents,
     cluster: createClusterStore({ table }),
+    cas: createCaStore({ table }),
     tokens: createTokenStore({ table, cursors, clock }),
     joins: createJoinStore({ table, locks }),
     boundKeypairs: createBoundKeypairStore({ table }),
@@ -62,6 +65,7 @@ export function openStores(options: StoreOptions): Stores {
     presence: createPresenceStore({ table }),
     policy: createPolicyStore({ table, clock, roles, users, locks }),
     apiKeys: createApiKeyStore({ table, cursors }),
+    connectors: createConnectorStore({ table, cursors }),
     events: createEventStore({ table, cursors, clock, random }),
     idempotency: createIdempotencyStore({ table }),
     replay: createReplayStore({ table }),

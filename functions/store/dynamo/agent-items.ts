@@ -18,6 +18,7 @@ const agents = codec(
     enrolment: idOf<Thumbprint>(),
     tokenName: z.string(),
     forcedLabels: stringMap,
+    suggestedLabels: stringMap.default({}),
     allowedNames: z.array(z.string()).optional(),
     sharedNames: z.boolean(),
     created: time,
@@ -41,8 +42,9 @@ const identities = codec(
     previous: idOf<Thumbprint>(),
     issued: time,
     expires: time,
+    ca: z.string().optional(),
   }),
-  (b): ServiceIdentity => b,
+  (b): ServiceIdentity => ({ ...b, ca: b.ca }),
 )
 export const identityFromItem = (item: Plain): ServiceIdentity => identities.fromItem(item)
 export const identityItem = (identity: ServiceIdentity): Plain =>

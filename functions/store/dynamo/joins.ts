@@ -10,6 +10,7 @@
 import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
+import { firstValues } from '../../../core/domain/name.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { JoinCommit, JoinOutcome, JoinRefusal, JoinStore } from '../join-store.ts'
@@ -91,7 +92,12 @@ const firstIdentity = (join: JoinCommit, agentId: Agent['id']): ServiceIdentity 
   previous: join.key,
   issued: join.now,
   expires: join.certificateExpires,
+  ca: join.ca,
 })
+
+/** It has run out, or its CA is trusted no more. */
+const isWorthless = ({ expires, ca }: ServiceIdentity, join: JoinCommit): boolean =>
+  expires <= join.now || (ca !== undefined && !join.trustedCas.includes(ca))
 
 /** Tries before giving up on a world that keeps moving under us. */
 const TRIES = 8
@@ -111,6 +117,7 @@ export function createJoinStore(deps: {
       enrolment: join.enrolment,
       tokenName: token.name,
       forcedLabels: token.forcedLabels,
+      suggestedLabels: firstValues(token.suggestedLabels),
       allowedNames: token.allowedNames,
       sharedNames: token.sharedNames,
       created: join.now,
@@ -168,7 +175,7 @@ export function createJoinStore(deps: {
     const identityRow = of('identity')
     const old = identityRow && identityFromItem(identityRow)
     const same = old?.generation === 1 && old.current === join.key
-    if (old && !same && old.expires > join.now) return refuse('service enrolled', id)
+    if (old && !same && !isWorthless(old, join)) return refuse('service enrolled', id)
     // A repeat moves no state on: only for the very join that it repeats.
     if (!same && join.bound?.again) return refuse('state moved', id)
     const counted = of('use') !== undefined
