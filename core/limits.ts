@@ -308,6 +308,12 @@ export const LIMITS = {
     'bytes',
     'Sum of what windows have above their minimum in one process; above it they do not grow.',
   ),
+  flightInitial: limit(
+    256 * KiB,
+    'bytes',
+    'What a tunnel has on its way before the peer must have seen some of it; doubles while the path takes more.',
+  ),
+  flightMax: limit(16 * MiB, 'bytes', 'Most that a tunnel has on its way.'),
   streamsPerTunnel: limit(4096, 'count', 'Open streams of one tunnel; OPEN is refused above it.'),
   halfOpenStreams: limit(1024, 'count', 'Streams of one tunnel that wait for their answer.'),
   openTimeout: limit(15 * second, 'ms', 'An OPEN must be answered by then.'),
@@ -508,6 +514,7 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  downloadUrl: limit(5 * minute, 'ms', 'A URL of an archive of the agent is good for so long.'),
   archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
   archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),
