@@ -119,7 +119,14 @@ export function createClusterFinder(options: ClusterFinderOptions): ClusterFinde
           ? []
           : (await fetchPinnedCa({ url: proxyServer, pins: caPins, signal, proxy: httpsProxy })).ca
       const trust: Trust = ca.length === 0 ? systemTrust : { system: false, ca }
-      const client = apiClient({ baseUrl: proxyServer, trust, clock, random, proxy: httpsProxy })
+      const client = apiClient({
+        baseUrl: proxyServer,
+        // The document is public, and may be a proxy's to give.
+        trust: { ...trust, anyProxy: true },
+        clock,
+        random,
+        proxy: httpsProxy,
+      })
       try {
         const answer = await client.request('GET', '/.well-known/postern', undefined, { signal })
         const { cluster, api, proxies } = parse(discovery, answer, { code: 'ERR_UNREACHABLE' })

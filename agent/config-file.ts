@@ -6,10 +6,13 @@ import { LIMITS } from '../core/limits.ts'
 import { parseAgentConfig, type AgentConfig } from './config.ts'
 
 /** Throws ERR_CONFIG_INVALID or ERR_INPUT_TOO_LARGE, with the path in the message. */
-export async function loadAgentConfig(
+export const loadAgentConfig = async (
   path: string,
   machine: { hostname: string } = { hostname: hostname() },
-): Promise<AgentConfig> {
+): Promise<AgentConfig> => parseAgentConfig(await readConfigFile(path), machine)
+
+/** The text of a configuration file; throws as loadAgentConfig. */
+export async function readConfigFile(path: string): Promise<string> {
   let file
   try {
     file = await open(path, 'r')
@@ -24,7 +27,7 @@ export async function loadAgentConfig(
       throw new AppError('ERR_CONFIG_INVALID', `the configuration file ${path} is not a file`)
     if (stat.size > LIMITS.configFile.value)
       throw new AppError('ERR_INPUT_TOO_LARGE', `the configuration file ${path} is too large`)
-    return parseAgentConfig(await file.readFile('utf8'), machine)
+    return await file.readFile('utf8')
   } finally {
     await file.close()
   }

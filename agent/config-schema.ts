@@ -20,14 +20,14 @@ const flag = z.unknown().transform((value, ctx): boolean => {
 
 const isAbsolute = (p: string): boolean =>
   p.startsWith('/') && !p.includes('\0') && p.length <= 4096
-const absolutePath = z.string().refine(isAbsolute, 'use an absolute path')
+export const absolutePath = z.string().refine(isAbsolute, 'use an absolute path')
 
 const HOST = /^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])$/
 const port = (text: string): number | undefined =>
   /^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_535 ? Number(text) : undefined
 
 /** `host`, `host:port` or `https://host:port`; without a port it is 443. */
-const proxyServer = z.string().transform((text, ctx): string => {
+export const proxyServer = z.string().transform((text, ctx): string => {
   const bare = text.replace(/^https:\/\//, '').replace(/\/$/, '')
   const match = /^(.*?)(?::(\d+))?$/.exec(bare)
   const host = match?.[1] ?? ''
@@ -74,7 +74,8 @@ const envName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'use the name of an environment variable')
 
-const main = z.strictObject({
+/** The section that every part of the system has: who it is, where its files are, how it joins. */
+export const identitySection = z.strictObject({
   nodename: resourceName.optional(),
   data_dir: absolutePath.optional(),
   diag_addr: diagAddress.optional(),
@@ -194,9 +195,9 @@ const later = (...keys: string[]) =>
 
 export const configFile = z.strictObject({
   version: z.enum(['v1', 'v2', 'v3'], 'use version: v1'),
-  postern: main.optional(),
+  postern: identitySection.optional(),
   /** An existing agent's file works as it is. */
-  teleport: main.optional(),
+  teleport: identitySection.optional(),
   ssh_service: sshService.optional(),
   app_service: appService.optional(),
   db_service: later('databases', 'resources').optional(),

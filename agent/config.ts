@@ -107,27 +107,31 @@ export const enabledServices = (config: AgentConfig): ServiceKind[] =>
 
 export const DEFAULT_DATA_DIR = '/var/lib/postern'
 
-function wrong(path: string, message: string): AppError {
+export function wrong(path: string, message: string): AppError {
   const issues: FieldIssue[] = [{ path, message }]
   return new AppError('ERR_CONFIG_INVALID', `${path}: ${message}`, { details: { issues } })
 }
 
 /** Parses the text of a configuration file. Throws ERR_CONFIG_INVALID or ERR_INPUT_TOO_LARGE. */
 export function parseAgentConfig(text: string, machine: { hostname: string }): AgentConfig {
+  const value = readYaml(text)
+  const suggest = CONFIG_SUGGESTIONS
+  return resolve(parse(configFile, value, { code: 'ERR_CONFIG_INVALID', suggest }), machine)
+}
+
+/** The value of a YAML document within our limits. Throws as parseAgentConfig. */
+export function readYaml(text: string): unknown {
   const max = LIMITS.configFile.value
   if (Buffer.byteLength(text) > max)
     throw new AppError('ERR_INPUT_TOO_LARGE', `the configuration file is larger than ${max} bytes`)
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
   const broken = document.errors[0]
   if (broken) throw wrong('(document)', broken.message.split('\n')[0] ?? 'not valid YAML')
-  let value: unknown
   try {
-    value = document.toJS({ maxAliasCount: LIMITS.yamlAliases.value })
+    return document.toJS({ maxAliasCount: LIMITS.yamlAliases.value }) as unknown
   } catch (cause) {
     throw new AppError('ERR_CONFIG_INVALID', '(document): too many aliases', { cause })
   }
-  const suggest = CONFIG_SUGGESTIONS
-  return resolve(parse(configFile, value, { code: 'ERR_CONFIG_INVALID', suggest }), machine)
 }
 
 function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
@@ -150,11 +154,7 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
     join,
     caPins: main.ca_pin ?? [],
     diag: main.diag_addr,
-    log: {
-      output: main.log?.output ?? 'stderr',
-      severity: main.log?.severity ?? 'INFO',
-      format: main.log?.format ?? 'text',
-    },
+    log: logOf(main.log),
     ssh: ssh && {
       labels: ssh.labels ?? {},
       commands: (ssh.commands ?? []).map((c) => ({ ...c, period: c.period ?? 60_000 })),
@@ -170,7 +170,13 @@ function resolve(file: ConfigFile, machine: { hostname: string }): AgentConfig {
   }
 }
 
-function nodeNameOf(given: string | undefined, hostname: string, section: string): string {
+export const logOf = (given: NonNullable<ConfigFile['postern']>['log']): LogConfig => ({
+  output: given?.output ?? 'stderr',
+  severity: given?.severity ?? 'INFO',
+  format: given?.format ?? 'text',
+})
+
+export function nodeNameOf(given: string | undefined, hostname: string, section: string): string {
   if (given !== undefined) return given
   const name = hostname.toLowerCase()
   if (isResourceName(name)) return name
@@ -180,7 +186,10 @@ function nodeNameOf(given: string | undefined, hostname: string, section: string
   )
 }
 
-function joinOf(main: NonNullable<ConfigFile['postern']>, section: string): JoinConfig {
+export function joinOf(
+  main: Pick<NonNullable<ConfigFile['postern']>, 'auth_token' | 'join_params'>,
+  section: string,
+): JoinConfig {
   const { auth_token: secret, join_params: params } = main
   if (secret !== undefined && params !== undefined)
     throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')

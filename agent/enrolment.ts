@@ -3,7 +3,7 @@
  * while the machine slept. What is refused for good is thrown to whoever runs the service.
  */
 import { iso, sleep, type Clock } from '../core/clock.ts'
-import type { ServiceKind } from '../core/domain/service.ts'
+import type { IdentityKind } from '../core/domain/service.ts'
 import { AppError, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
@@ -16,7 +16,7 @@ import { renewalDelay, renewOnce } from './renew.ts'
 import { retrying } from './retry.ts'
 
 export interface EnrolmentDeps {
-  readonly kind: ServiceKind
+  readonly kind: IdentityKind
   readonly nodeName: string
   readonly store: IdentityStore
   readonly finder: ClusterFinder

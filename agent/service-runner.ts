@@ -22,7 +22,7 @@ import type { AgentService } from './services/service.ts'
 export interface RunnerDeps
   extends
     Omit<TunnelKeeperDeps, 'held' | 'service' | 'audit'>,
-    Omit<EnrolmentDeps, 'hold' | 'held' | 'onWaiting' | 'signal'> {
+    Omit<EnrolmentDeps, 'kind' | 'hold' | 'held' | 'onWaiting' | 'signal'> {
   readonly serviceDir: string
   createService(runner: ServiceParts): AgentService
   /** What this service serves now. */

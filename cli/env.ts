@@ -9,6 +9,11 @@ export interface Env {
   readonly user: string | undefined
   /** A forward proxy for outgoing connections. */
   readonly httpsProxy: string | undefined
+  /** Where the table is, as the AWS SDK reads it, and the region that its requests are signed for. */
+  readonly dynamoEndpoint: string | undefined
+  readonly region: string | undefined
+  /** Everything, for join methods: what CI systems and clouds tell about this machine. */
+  readonly all: Readonly<Record<string, string | undefined>>
   /** Where the ssh-agent listens. */
   readonly sshAuthSock: string | undefined
   readonly noColor: boolean
@@ -25,6 +30,9 @@ export function readEnv(env: Readonly<Record<string, string | undefined>> = proc
     home: text(env['HOME']),
     user: text(env['USER']),
     httpsProxy: text(env['HTTPS_PROXY']) ?? text(env['https_proxy']),
+    dynamoEndpoint: text(env['AWS_ENDPOINT_URL_DYNAMODB']) ?? text(env['AWS_ENDPOINT_URL']),
+    region: text(env['AWS_REGION']) ?? text(env['AWS_DEFAULT_REGION']),
+    all: env,
     sshAuthSock: text(env['SSH_AUTH_SOCK']),
     // https://no-color.org: any value but the empty one.
     noColor: text(env['NO_COLOR']) !== undefined || env['TERM'] === 'dumb',

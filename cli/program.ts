@@ -6,6 +6,7 @@ import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
+import { serveCommands } from './commands/serve.ts'
 import { signInCommands } from './commands/sign-in.ts'
 import { tokenCommands } from './commands/tokens.ts'
 import { upCommand } from './commands/up.ts'
@@ -39,6 +40,7 @@ function programFor(host: Host): Command {
     .addHelpText('before', EXAMPLES)
   for (const define of [
     upCommand,
+    serveCommands,
     tokenCommands,
     agentCommands,
     signInCommands,

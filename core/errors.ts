@@ -59,7 +59,7 @@ export const ERRORS = {
   ERR_CONFIG_INVALID: caller(
     400,
     'The configuration file is wrong',
-    'docs/agent-config.md lists every key.',
+    'docs/agent-config.md and docs/operations/proxies.md list every key.',
     2,
   ),
   ERR_METHOD_NOT_ALLOWED: caller(

@@ -60,3 +60,10 @@ export function parseId<K extends MadeKind>(kind: K, text: string): Id<K> | unde
     ? (text as Id<K>)
     : undefined
 }
+
+/**
+ * A proxy that joined has a row like an agent's, under the same ULID: so locks, generations and removal are those of agents. Its
+ * certificates and leases name it as a proxy.
+ */
+export const proxyIdOf = (agent: AgentId): ProxyId => `px_${agent.slice(3)}` as ProxyId
+export const agentIdOf = (proxy: ProxyId): AgentId => `ag_${proxy.slice(3)}` as AgentId

@@ -49,6 +49,11 @@ export const LIMITS = {
     'count',
     'Addresses and names whose call rate is remembered; the one unused for longest is forgotten.',
   ),
+  storeRequest: limit(
+    17 * MiB,
+    'bytes',
+    'One request to `postern serve store`; larger is refused before it is parsed. DynamoDB takes 16 MiB.',
+  ),
   idempotencyKey: limit(128, 'bytes', 'Length of Idempotency-Key; longer is refused.'),
   idempotencyTtl: limit(24 * hour, 'ms', 'How long an Idempotency-Key is remembered.'),
   rateAnonymousPerMinute: limit(

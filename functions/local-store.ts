@@ -3,26 +3,31 @@ import type { Clock } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
-import { embeddedClient, openEmbeddedStore } from './store/embedded/open.ts'
+import { embeddedClient, openEmbeddedStore, type EmbeddedStore } from './store/embedded/open.ts'
 import { ensureTable, openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
-const TABLE = 'postern'
+/** Name of the table in an embedded engine. */
+export const TABLE = 'postern'
 
 export interface LocalStores {
   readonly stores: Stores
   readonly close: () => Promise<void>
 }
 
-export async function openLocalStores(options: {
+export interface LocalEngine {
+  readonly engine: EmbeddedStore
+  readonly client: ReturnType<typeof embeddedClient>
+  readonly close: () => Promise<void>
+}
+
+export async function openLocalEngine(options: {
   /** The LevelDB directory; undefined keeps everything in memory. */
   readonly path: string | undefined
-  readonly cursorKey: Uint8Array
   readonly clock: Clock
-  readonly random: Random
   readonly log: Log
-}): Promise<LocalStores> {
-  const { path, cursorKey, clock, random, log } = options
+}): Promise<LocalEngine> {
+  const { path, clock, log } = options
   const engine = await openEmbeddedStore({ path, clock })
   const client = embeddedClient(engine)
   let sweeping: Promise<void> = Promise.resolve()
@@ -39,12 +44,29 @@ export async function openLocalStores(options: {
     )
   })
   return {
-    stores: openStores({ client, tableName: TABLE, cursorKey, clock, random }),
+    engine,
+    client,
     async close() {
       timer.cancel()
       await sweeping
       client.destroy()
       await engine.close()
     },
+  }
+}
+
+export async function openLocalStores(options: {
+  /** As of openLocalEngine. */
+  readonly path: string | undefined
+  readonly cursorKey: Uint8Array
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+}): Promise<LocalStores> {
+  const { cursorKey, clock, random } = options
+  const { client, close } = await openLocalEngine(options)
+  return {
+    stores: openStores({ client, tableName: TABLE, cursorKey, clock, random }),
+    close,
   }
 }

@@ -42,7 +42,7 @@ export interface LocalControlPlaneOptions {
   /** Private directory (0700, made when absent): `ca/` with the CA keys and, when `stores` is not given, `store/`. */
   readonly dataDir: string
   /** Stores opened by the caller, who then closes them; default: the embedded engine in `dataDir/store`. */
-  readonly stores?: Stores
+  readonly stores?: Stores | ((cursorKey: Uint8Array) => Stores)
   /** Name of the cluster at the very first start, default `postern.internal`; later starts keep the stored one. */
   readonly clusterName?: string
   /** Origins that clients sign requests for, the first being the API's address: `https://127.0.0.1:3080`. May change while it runs. */
@@ -134,11 +134,13 @@ export async function createLocalControlPlane(
   const caDir = join(dataDir, 'ca')
   const secret = fileSecret(caDir, random)
   const cas = await openCas(caDir, { clock, random })
-  const { stores, close } = options.stores
-    ? { stores: options.stores, close: async () => {} }
+  const cursorKey = deriveKey(secret, 'cursor')
+  const given = typeof options.stores === 'function' ? options.stores(cursorKey) : options.stores
+  const { stores, close } = given
+    ? { stores: given, close: async () => {} }
     : await openLocalStores({
         path: join(dataDir, 'store'),
-        cursorKey: deriveKey(secret, 'cursor'),
+        cursorKey,
         clock,
         random,
         log,

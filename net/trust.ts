@@ -1,7 +1,14 @@
 /** Whom TLS believes: the system's roots, the cluster's own CA, or both; and how the pinned CA is found the first time. */
-import { rootCertificates, type ConnectionOptions } from 'node:tls'
+import {
+  checkServerIdentity,
+  rootCertificates,
+  type ConnectionOptions,
+  type PeerCertificate,
+} from 'node:tls'
+import { identityOf } from '../core/certs/identity.ts'
 import { caPin } from '../core/certs/signer.ts'
 import { readCertificate } from '../core/certs/x509-read.ts'
+import { verifyLeaf } from '../core/certs/x509-verify.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -12,6 +19,11 @@ export interface Trust {
   readonly system: boolean
   /** PEM certificates to accept besides, as the cluster's host CA. */
   readonly ca: readonly string[]
+  /**
+   * Accept, under whatever name it was dialled, a certificate of `ca` that names a proxy. For tunnels, whose handshake says
+   * which proxy it is, and for what anyone may know: never where a secret is sent on the word of TLS alone.
+   */
+  readonly anyProxy?: boolean
 }
 export const systemTrust: Trust = { system: true, ca: [] }
 
@@ -20,7 +32,27 @@ export function tlsOptions(trust: Trust): ConnectionOptions {
   const base: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: true }
   // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
   if (trust.system && trust.ca.length === 0) return base
-  return { ...base, ca: [...(trust.system ? rootCertificates : []), ...trust.ca] }
+  return {
+    ...base,
+    ca: [...(trust.system ? rootCertificates : []), ...trust.ca],
+    ...(trust.anyProxy && {
+      checkServerIdentity: (host: string, shown: PeerCertificate) => {
+        const wrong = checkServerIdentity(host, shown)
+        return wrong && isProxy(shown.raw, trust.ca) ? undefined : wrong
+      },
+    }),
+  }
+}
+
+function isProxy(raw: Buffer, ca: readonly string[]): boolean {
+  try {
+    const certificate = readCertificate(raw)
+    const roots = ca.map((pem) => readCertificate(pem))
+    verifyLeaf(certificate, { roots, now: systemClock.now(), usage: 'server' })
+    return identityOf(certificate).kind === 'proxy'
+  } catch {
+    return false
+  }
 }
 
 export interface PinnedCa {

@@ -135,7 +135,7 @@ export async function upgrade(
   const socket = await dial({
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || (secure ? 443 : 80)),
-    tls: secure ? tlsOptions(options.trust) : undefined,
+    tls: secure ? tlsOptions({ ...options.trust, anyProxy: true }) : undefined,
     proxy: secure ? options.proxy : undefined,
     timeout: LIMITS.dialTimeout.value,
     clock,

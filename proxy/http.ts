@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { AppError } from '../core/errors.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
+import type { CaDocument, Discovery } from '../core/domain/cluster.ts'
 import type { ProxyState } from './counters.ts'
 
 const REASON: Readonly<Record<number, string>> = {
@@ -42,7 +42,9 @@ export interface HealthDeps {
   state(): ProxyState
   /** Version of the policy in force; 0: none yet, and then no lock is known here. */
   policyVersion(): number
-  discovery: (() => Discovery) | undefined
+  /** Undefined: not answered here. */
+  discovery(): Discovery | undefined
+  cas(): CaDocument | undefined
 }
 
 /** May this proxy be given new tunnels? Not without a lease, not without a policy, not while it drains. */
@@ -72,6 +74,7 @@ export function answerRequest(
     response.end(request.method === 'HEAD' ? undefined : text)
     return true
   }
+  const told = (body: unknown): boolean => body !== undefined && answer(200, body)
   if (request.method !== 'GET' && request.method !== 'HEAD') return false
   switch (path) {
     case '/healthz':
@@ -81,7 +84,9 @@ export function answerRequest(
       return answer(ok ? 200 : 503, { state: facts.state })
     }
     case '/.well-known/postern':
-      return deps.discovery ? answer(200, deps.discovery()) : false
+      return told(deps.discovery())
+    case '/v1/ca':
+      return told(deps.cas())
     default:
       return false
   }

@@ -3,7 +3,7 @@
  * could not be renewed for LIMITS.leaseTtl others count this proxy as dead, so it must know that too, even if every write hangs.
  */
 import { plus, sleep, type Clock, type Timer } from '../core/clock.ts'
-import type { PresenceStore } from '../core/domain/presence.ts'
+import type { PresenceStore, ProxyLease } from '../core/domain/presence.ts'
 import { reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -16,6 +16,7 @@ export interface LeaseDeps {
   readonly proxyId: ProxyId
   readonly bootId: string
   address(): string
+  peerAddress(): string
   tunnels(): number
   readonly clock: Clock
   readonly counters: ProxyCounters
@@ -31,6 +32,8 @@ export interface Lease {
   end(): Promise<void>
   /** Proxies of the cluster at the last look, this one included; at least 1. */
   readonly liveProxies: number
+  /** Their leases at that look; empty before the first. */
+  readonly live: readonly ProxyLease[]
   /** Milliseconds since it was renewed, counted from before that write; Infinity before the first. */
   readonly age: number
 }
@@ -41,7 +44,7 @@ export function createLease(deps: LeaseDeps): Lease {
   let expiry: Timer | undefined
   let held = false
   let renewing = false
-  let liveProxies = 1
+  let live: readonly ProxyLease[] = []
   let renewedAt = -Infinity
 
   function change(to: boolean): void {
@@ -58,6 +61,7 @@ export function createLease(deps: LeaseDeps): Lease {
       proxyId,
       bootId,
       address: deps.address(),
+      peerAddress: deps.peerAddress(),
       tunnels: deps.tunnels(),
       expires,
     })
@@ -71,8 +75,8 @@ export function createLease(deps: LeaseDeps): Lease {
 
   /** How many proxies there are; an old answer does while there is no new one. */
   async function lookAround(): Promise<void> {
-    const live = await presence.liveProxies(clock.now()).catch(() => undefined)
-    if (live) liveProxies = Math.max(1, live.length)
+    const found = await presence.liveProxies(clock.now()).catch(() => undefined)
+    if (found) live = found
   }
 
   async function renew(): Promise<void> {
@@ -92,7 +96,10 @@ export function createLease(deps: LeaseDeps): Lease {
 
   return {
     get liveProxies() {
-      return liveProxies
+      return Math.max(1, live.length)
+    },
+    get live() {
+      return live
     },
     get age() {
       return clock.monotonic() - renewedAt

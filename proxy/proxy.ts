@@ -9,7 +9,6 @@ import { identityOf } from '../core/certs/identity.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Discovery } from '../core/domain/cluster.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
 import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -29,10 +28,11 @@ import { createPolicyFeed } from './policy-feed.ts'
 import { createPolicyPush } from './policy-push.ts'
 import type { PolicySource } from './policy-source.ts'
 import { createPresenceRows } from './presence-rows.ts'
+import { publicDocuments, type PublicParts } from './public-documents.ts'
 import { createRelay } from './relay.ts'
 import { createTunnelRegistry } from './tunnels.ts'
 
-export interface ProxyDeps {
+export interface ProxyDeps extends PublicParts {
   readonly cluster: string
   /** `spiffe://<cluster>/proxy/<id>` and its key. A function, because identities are renewed; the id never changes. */
   identity(): { readonly certificate: Certificate; readonly signer: Signer }
@@ -44,8 +44,8 @@ export interface ProxyDeps {
   /** Every `host:port` under which clients reach this proxy. A handshake that names another address is refused. */
   publicAddresses(): readonly string[]
   readonly policy: PolicySource
-  /** What `GET /.well-known/postern` answers here; without it that path is not served by `handleRequest`. */
-  readonly discovery?: (() => Discovery) | undefined
+  /** `host:port` that other proxies dial; default: the first of publicAddresses. */
+  readonly peerAddress?: (() => string) | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -64,7 +64,7 @@ export interface Proxy {
   start(): Promise<void>
   /** For the HTTP server's `upgrade` event. Never throws; answers with HTTP when it refuses. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** `GET /healthz`, `/readyz`, `/.well-known/postern`. False: not one of these, nothing was written. */
+  /** `GET /healthz`, `/readyz`, `/.well-known/postern`, `/v1/ca`. False: not one of these, nothing was written. */
   handleRequest(request: IncomingMessage, response: ServerResponse): boolean
   /** Takes nothing new, tells every peer to come back in a while, and closes when all have left or after `ms`. */
   drain(ms: number): Promise<void>
@@ -94,12 +94,14 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const stopping = new AbortController()
   let state: ProxyState = 'starting'
 
+  const address = (): string => deps.publicAddresses()[0] ?? ''
   const rows = createPresenceRows({ presence, clock, random, counters, log })
   const lease = createLease({
     presence,
     proxyId,
     bootId,
-    address: () => deps.publicAddresses()[0] ?? '',
+    address,
+    peerAddress: () => deps.peerAddress?.() ?? address(),
     tunnels: () => registry.agentCount + registry.userCount,
     clock,
     counters,
@@ -188,6 +190,13 @@ export function createProxy(deps: ProxyDeps): Proxy {
     log,
   })
 
+  const known = publicDocuments({
+    ...deps,
+    address,
+    live: () => lease.live,
+    policyCas: () => feed.known?.policy.cas,
+  })
+
   function closedBecause(): AppError | undefined {
     return state === 'serving' ? undefined : busy(`the proxy is ${state}`)
   }
@@ -261,7 +270,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       answerRequest(request, response, {
         state: () => state,
         policyVersion,
-        discovery: deps.discovery,
+        ...known,
       }),
     ready: () => readiness({ state: () => state, policyVersion }),
     async drain(ms) {

@@ -10,14 +10,14 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { credentials } from '../../core/api/join.ts'
-import { identityOf } from '../../core/certs/identity.ts'
+import { identityOf, type Identity } from '../../core/certs/identity.ts'
 import { generateKey, keySigner, thumbprint, type Signer } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { AppError } from '../../core/errors.ts'
 import type { Instant } from '../../core/clock.ts'
 import type { AgentId } from '../../core/ids.ts'
-import { parseId } from '../../core/ids.ts'
-import type { ServiceKind } from '../../core/domain/service.ts'
+import { parseId, proxyIdOf } from '../../core/ids.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import type { Random } from '../../core/random.ts'
 import {
   ensurePrivateDir,
@@ -56,7 +56,7 @@ export interface NextKey {
 /** A credential that was read, checked and can sign. */
 export interface HeldIdentity {
   readonly agentId: AgentId
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly stored: StoredIdentity
   readonly certificate: Certificate
   readonly signer: Signer
@@ -67,12 +67,12 @@ export interface IdentityStore {
   /** Makes the enrolment key at the first call. */
   enrolmentKey(): Promise<KeyObject>
   /** undefined: never joined, or what is there is not a credential of this service. */
-  load(service: ServiceKind): Promise<HeldIdentity | undefined>
+  load(service: IdentityKind): Promise<HeldIdentity | undefined>
   /** Replaces the credential and forgets the next key, in this order. */
-  save(service: ServiceKind, stored: StoredIdentity): Promise<HeldIdentity>
+  save(service: IdentityKind, stored: StoredIdentity): Promise<HeldIdentity>
   /** The next key, made once and on disk before it is answered: a repeat after a crash or a lost answer uses the same. */
   nextKey(
-    service: ServiceKind,
+    service: IdentityKind,
     want: { purpose: 'join' } | { purpose: 'renew'; generation: number },
   ): Promise<NextKey>
 }
@@ -80,17 +80,20 @@ export interface IdentityStore {
 export const pkcs8 = (key: KeyObject): string =>
   key.export({ type: 'pkcs8', format: 'pem' }).toString()
 
+const isOf = (identity: Identity, agentId: AgentId, service: IdentityKind): boolean =>
+  service === 'proxy'
+    ? identity.kind === 'proxy' && identity.proxyId === proxyIdOf(agentId)
+    : identity.kind === 'agent' && identity.agentId === agentId && identity.service === service
+
 /** Checks that key, certificate, service and agent id of a stored credential belong together. Throws ERR_CERT_INVALID. */
-export function holdIdentity(service: ServiceKind, stored: StoredIdentity): HeldIdentity {
+export function holdIdentity(service: IdentityKind, stored: StoredIdentity): HeldIdentity {
   const certificate = readCertificate(stored.credentials.x509)
   const signer = keySigner(createPrivateKey(stored.key))
   const identity = identityOf(certificate)
   const agentId = parseId('agent', stored.credentials.agent_id)
   const fits =
-    identity.kind === 'agent' &&
     agentId !== undefined &&
-    identity.agentId === agentId &&
-    identity.service === service &&
+    isOf(identity, agentId, service) &&
     identity.cluster === stored.credentials.cluster &&
     certificate.thumbprint === thumbprint(signer.publicKey)
   if (!fits)
@@ -112,8 +115,8 @@ const parseJson = <S extends z.ZodType>(schema: S, text: string): z.output<S> | 
 
 export async function openIdentityStore(dataDir: string, random: Random): Promise<IdentityStore> {
   await sweepTemporaries(dataDir)
-  const ready = new Set<ServiceKind>()
-  const dir = async (service: ServiceKind): Promise<string> => {
+  const ready = new Set<IdentityKind>()
+  const dir = async (service: IdentityKind): Promise<string> => {
     const path = join(dataDir, service)
     if (!ready.has(service)) {
       await ensurePrivateDir(path)

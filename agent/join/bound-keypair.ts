@@ -8,7 +8,7 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import { CONTEXT, prove } from '../../core/certs/proof.ts'
 import { generateKey, keySigner } from '../../core/certs/signer.ts'
-import type { ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import { AppError } from '../../core/errors.ts'
 import type { BoundKeypairEvidence } from '../../core/join/bound-keypair.ts'
 import { encodeKey } from '../../core/join/messages.ts'
@@ -22,7 +22,7 @@ import type { EvidenceCollector } from './collector.ts'
 const FILE_MAX = 16 * 1024
 
 export interface BoundKeypairCollectorDeps {
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly dataDir: string
   /** Default: no secret, a key made here. */
   readonly config: BoundKeypairConfig | undefined

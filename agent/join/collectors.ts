@@ -1,7 +1,7 @@
 /** The collectors, in one list: for each join method, where this machine finds its evidence. */
 import type { IdTokenEvidence } from '../../core/join/oidc/method.ts'
 import type { OidcMethodName } from '../../core/join/oidc/presets.ts'
-import type { ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import { invariant } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { IdTokenSource as ConfiguredSource, JoinConfig } from '../config.ts'
@@ -50,7 +50,7 @@ const configured = (source: ConfiguredSource): IdTokenSource =>
     : fromEnv([source.name], 'join_params names it')
 
 export interface CollectorDeps extends Machine {
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly dataDir: string
   readonly random: Random
 }

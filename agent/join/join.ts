@@ -9,7 +9,7 @@ import { keySigner, thumbprint } from '../../core/certs/signer.ts'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { AppError } from '../../core/errors.ts'
-import type { ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import type { ClusterInfo } from '../cluster.ts'
@@ -17,7 +17,7 @@ import { pkcs8, type HeldIdentity, type IdentityStore } from '../identity/store.
 import type { EvidenceCollector, Opened } from './collector.ts'
 
 export interface JoinOptions {
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly nodeName: string
   readonly cluster: ClusterInfo
   /** Of the cluster's API, over its trust; unsigned. */
@@ -92,7 +92,7 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
 }
 
 export interface Expected {
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly cluster: ClusterInfo
   readonly clock: Clock
 }

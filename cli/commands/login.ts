@@ -96,17 +96,18 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   const known = stored && (asked === undefined || isOf(stored, asked)) ? stored : undefined
   const user = userOf(cli, options, known)
   const target = await targetOf(cli, options, known)
-  const client = (baseUrl: string): ApiClient =>
+  const client = (baseUrl: string, trust = target.trust): ApiClient =>
     apiClient({
       baseUrl,
-      trust: target.trust,
+      trust,
       clock: cli.clock,
       random: cli.random,
       proxy: cli.env.httpsProxy,
     })
-  const first = client(target.origin)
+  const first = client(target.origin, { ...target.trust, anyProxy: true })
   const found = await discover(first)
-  const api = found.api === target.origin ? first : client(found.api)
+  // A password goes to the API alone, under its own name.
+  const api = client(found.api)
   try {
     const cas = parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
     const password = await readPassword(cli, {

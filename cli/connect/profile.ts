@@ -27,7 +27,7 @@ export interface Profile {
   readonly cluster: string
   /** Origin of the API. */
   readonly api: string
-  /** `host:port` of each proxy, at least one. */
+  /** `host:port` of each proxy; a cluster may have none yet. */
   readonly proxies: readonly string[]
   readonly user: string
   readonly caPins: readonly string[]
@@ -97,7 +97,7 @@ function readManifest(dir: string, text: string): Manifest {
   const { v, cluster, api, proxies, user, ca_pins: caPins, expires } = m
   const whole =
     v === 1 && isText(cluster) && isText(api) && isTexts(proxies) && isText(user) && isTexts(caPins)
-  if (!whole || proxies.length === 0 || typeof expires !== 'number') throw incomplete(dir, MANIFEST)
+  if (!whole || typeof expires !== 'number') throw incomplete(dir, MANIFEST)
   return { cluster, api, proxies, user, caPins, expires: instant(expires) }
 }
 

@@ -2,13 +2,11 @@
 import type { Log } from '../../core/log.ts'
 import { createMetrics, type Metrics } from '../../core/metrics/metrics.ts'
 import type { Health } from '../../net/diagnostics.ts'
-import {
-  createLocalControlPlane,
-  type LocalControlPlane,
-  type LocalControlPlaneOptions,
-} from '../../functions/wiring.ts'
+import { createLocalControlPlane, type LocalControlPlaneOptions } from '../../functions/wiring.ts'
 import type { Cli } from '../cli.ts'
 import { address, type ListenAddress } from '../listen.ts'
+import { apiClient } from '../../net/http-client.ts'
+import type { OwnersCluster } from './first-user.ts'
 import { openListener } from './listener.ts'
 import { countRequests } from './request-metrics.ts'
 import { namesFor } from './names.ts'
@@ -17,12 +15,9 @@ import { startProxy } from './start-proxy.ts'
 import type { Closer } from './stopping.ts'
 import { serverTls } from './tls.ts'
 
-export interface Cluster {
-  readonly plane: LocalControlPlane
+export interface Cluster extends OwnersCluster {
   /** `host:port`, as this machine and, where it listens for them, others dial it. */
   readonly address: string
-  /** `https://` and the address. */
-  readonly origin: string
   /** The proxy takes tunnels and knows the policy. */
   ready(): Health
   /** Looks whether names changed or a certificate is past half of its life. */
@@ -84,6 +79,15 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   return {
     plane,
     address: main(),
+    proxies: () => [main()],
+    client: (bearer) =>
+      apiClient({
+        baseUrl: `https://${main()}`,
+        trust: { system: false, ca: plane.caBundle.host.x509 },
+        bearer,
+        clock,
+        random,
+      }),
     origin: `https://${main()}`,
     ready: () => proxy.ready(),
     async renew() {

@@ -11,12 +11,12 @@ import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { isAppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
-import { apiClient, type ApiClient } from '../../net/http-client.ts'
+import type { ApiClient } from '../../net/http-client.ts'
 import { writeAtomic } from '../../agent/identity/files.ts'
 import { loadProfile, saveProfile, type StoredProfile } from '../connect/profile.ts'
 import { knownHosts, sshConfigFile } from '../ssh-config.ts'
 import type { Cli } from '../cli.ts'
-import type { Cluster } from './cluster.ts'
+import type { LocalControlPlane } from '../../functions/wiring.ts'
 
 export interface Owner {
   /** The name in the cluster. */
@@ -62,19 +62,30 @@ async function works(api: ApiClient): Promise<boolean> {
   }
 }
 
+/** What it takes to sign in: the control plane in this process, and how it is reached. */
+export interface OwnersCluster {
+  readonly plane: LocalControlPlane
+  /** Kept in the profile. */
+  readonly origin: string
+  /** A client that calls as whoever holds this key. */
+  client(bearer: string): ApiClient
+  /** `host:port` each; may change. */
+  proxies(): readonly string[]
+}
+
 export interface SignedInOwner {
   readonly owner: Owner
   /** Calls as the operator. */
   readonly api: ApiClient
   /** The operator key, when it was made just now. */
   readonly newKey: string | undefined
-  /** New certificates when half of the life of the old has passed. */
+  /** New certificates when half of the life of the old has passed, or when there are other proxies. */
   renew(): Promise<void>
 }
 
 export async function signInOwner(deps: {
   readonly cli: Cli
-  readonly cluster: Cluster
+  readonly cluster: OwnersCluster
   readonly dataDir: string
 }): Promise<SignedInOwner> {
   const { cli, cluster } = deps
@@ -83,8 +94,7 @@ export async function signInOwner(deps: {
   const owner = ownerOf(cli.env.user)
   const dir = path.join(deps.dataDir, 'profile')
   const old = await stored(dir)
-  const trust = { system: false, ca: plane.caBundle.host.x509 }
-  const client = (bearer: string) => apiClient({ baseUrl: origin, trust, bearer, clock, random })
+  const client = (bearer: string) => cluster.client(bearer)
 
   const known = old?.operatorKey
   const fresh = known === undefined || !(await works(client(known)))
@@ -104,18 +114,21 @@ export async function signInOwner(deps: {
   const publicKey = spki(createPublicKey(keyPem)).toString('base64url')
   const sshConfig = sshConfigFile({ cluster: plane.cluster, profileDir: dir, self: cli.self })
 
+  let written = ''
   async function issue(): Promise<Instant> {
     const now = clock.now()
+    const proxies = cluster.proxies()
     const answer = parse(
       userCertificates,
       await api.request('POST', '/v1/certs', { public_key: publicKey, user: owner.user }),
       { code: 'ERR_INTERNAL' },
     )
     const expires = fromSeconds(answer.expires)
+    written = proxies.join()
     await saveProfile(dir, {
       cluster: plane.cluster,
       api: origin,
-      proxies: [cluster.address],
+      proxies,
       user: owner.user,
       caPins: plane.caPins,
       expires,
@@ -145,7 +158,7 @@ export async function signInOwner(deps: {
     api,
     newKey: fresh ? operatorKey : undefined,
     async renew() {
-      if (clock.now() >= renewAt) renewAt = await issue()
+      if (clock.now() >= renewAt || cluster.proxies().join() !== written) renewAt = await issue()
     },
   }
 }

@@ -1,9 +1,10 @@
 /**
- * One HTTPS listener for both: requests go to the control plane, upgrades to the proxy. Everything that comes in is capped
+ * One HTTPS listener for both: requests go to the control plane, upgrades to the proxy; or one of the two alone. Behind a load
+ * balancer that ends TLS it is plain HTTP. Everything that comes in is capped
  * and bound to a deadline before any of our code sees it.
  */
-import { createServer, type Server } from 'node:https'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import { AppError } from '../../core/errors.ts'
@@ -20,7 +21,7 @@ export interface TlsMaterial {
 
 export interface Front {
   fetch(request: Request, peer: { readonly ip: string }): Promise<Response>
-  /** False: not for the proxy. */
+  /** Asked first. False: not for the proxy. */
   handleRequest(request: IncomingMessage, response: ServerResponse): boolean
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
 }
@@ -33,10 +34,9 @@ export interface Listener {
   close(): Promise<void>
 }
 
-const HEALTH: ReadonlySet<string> = new Set(['/healthz', '/readyz'])
 const CHECK_EVERY_MS = 2000
 
-function listen(server: Server, at: ListenAddress): Promise<number> {
+export function listen(server: Server | TlsServer, at: ListenAddress): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (e: NodeJS.ErrnoException) => {
       const why =
@@ -52,9 +52,10 @@ function listen(server: Server, at: ListenAddress): Promise<number> {
   })
 }
 
+/** `tls` undefined: plain HTTP. */
 export async function openListener(
   at: ListenAddress,
-  tls: TlsMaterial,
+  tls: TlsMaterial | undefined,
   front: Front,
 ): Promise<Listener> {
   const toApp = getRequestListener(
@@ -64,37 +65,42 @@ export async function openListener(
     },
     { overrideGlobalObjects: false },
   )
-  const server = createServer(
-    {
-      key: tls.key,
-      cert: tls.chain,
-      minVersion: 'TLSv1.2',
-      ALPNProtocols: ['http/1.1'],
-      maxHeaderSize: LIMITS.httpHeaders.value,
-      headersTimeout: LIMITS.handshakeTimeout.value,
-      requestTimeout: LIMITS.httpTimeout.value,
-      handshakeTimeout: LIMITS.handshakeTimeout.value,
-      connectionsCheckingInterval: CHECK_EVERY_MS,
-    },
-    (request, response) => {
-      const path = request.url?.split('?')[0] ?? ''
-      if (HEALTH.has(path) && front.handleRequest(request, response)) return
-      void toApp(request, response)
-    },
-  )
+  const limits = {
+    maxHeaderSize: LIMITS.httpHeaders.value,
+    headersTimeout: LIMITS.handshakeTimeout.value,
+    requestTimeout: LIMITS.httpTimeout.value,
+    connectionsCheckingInterval: CHECK_EVERY_MS,
+  }
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    if (!front.handleRequest(request, response)) void toApp(request, response)
+  }
+  const secure =
+    tls &&
+    createTlsServer(
+      {
+        ...limits,
+        key: tls.key,
+        cert: tls.chain,
+        minVersion: 'TLSv1.2',
+        ALPNProtocols: ['http/1.1'],
+        handshakeTimeout: LIMITS.handshakeTimeout.value,
+      },
+      onRequest,
+    )
+  const server = secure ?? createServer(limits, onRequest)
   const sockets = new Set<Duplex>()
-  server.on('secureConnection', (socket) => {
+  server.on(secure ? 'secureConnection' : 'connection', (socket: Duplex) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
     // A peer that resets is no news; without a listener it would end the process.
     socket.on('error', () => socket.destroy())
   })
-  server.on('tlsClientError', (_e, socket) => socket.destroy())
-  server.on('clientError', (_e, socket) => {
+  secure?.on('tlsClientError', (_e, socket) => socket.destroy())
+  server.on('clientError', (_e: Error, socket: Duplex) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n')
     else socket.destroy()
   })
-  server.on('upgrade', (request, socket, head) => {
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (request.url?.split('?')[0] === TUNNEL_PATH) front.handleUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n')
   })
@@ -103,7 +109,7 @@ export async function openListener(
   server.on('error', () => undefined)
   return {
     port,
-    setTls: (next) => server.setSecureContext({ key: next.key, cert: next.chain }),
+    setTls: (next) => secure?.setSecureContext({ key: next.key, cert: next.chain }),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

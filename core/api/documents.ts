@@ -5,7 +5,7 @@
 import * as z from 'zod'
 import { awsAllow } from '../join/aws-rule.ts'
 import { boundKeypairDocument } from '../join/bound-keypair-rule.ts'
-import { SERVICE_KINDS, SYSTEM_ROLES } from '../domain/service.ts'
+import { IDENTITY_KINDS, SYSTEM_ROLES } from '../domain/service.ts'
 
 const labels = z.record(z.string(), z.string())
 const when = z.iso.datetime()
@@ -154,7 +154,7 @@ export const agentDocument = z.object({
   status: presence.extend({
     created: when,
     services: z.array(
-      z.object({ service: z.enum(SERVICE_KINDS), generation: z.int(), expires: when }),
+      z.object({ service: z.enum(IDENTITY_KINDS), generation: z.int(), expires: when }),
     ),
   }),
 })

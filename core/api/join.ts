@@ -5,7 +5,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../limits.ts'
 import { labels, resourceName } from '../domain/name.ts'
-import { SERVICE_KINDS } from '../domain/service.ts'
+import { IDENTITY_KINDS } from '../domain/service.ts'
 import { JOIN_METHODS } from '../domain/token.ts'
 
 const base64url = (max: number) =>
@@ -22,7 +22,7 @@ const signature = base64url(256)
 export const challengeRequest = z.strictObject({
   method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
   token: z.string().min(1).max(256),
-  service: z.enum(SERVICE_KINDS),
+  service: z.enum(IDENTITY_KINDS),
   enrolment_key: publicKey,
   service_key: publicKey,
   /** By method; its own schema parses it. Of `tpm`: the public keys that the challenge is made for. */
@@ -42,7 +42,7 @@ export type ChallengeAnswer = z.output<typeof challengeAnswer>
 export const joinPayload = z.strictObject({
   challenge: base64url(2048),
   method: z.enum(JOIN_METHODS),
-  service: z.enum(SERVICE_KINDS),
+  service: z.enum(IDENTITY_KINDS),
   enrolment_key: publicKey,
   service_key: publicKey,
   node_name: resourceName,
@@ -81,7 +81,7 @@ export type RenewRequest = z.output<typeof renewRequest>
 export const credentials = z.object({
   cluster: resourceName,
   agent_id: z.string(),
-  service: z.enum(SERVICE_KINDS),
+  service: z.enum(IDENTITY_KINDS),
   generation: z.int(),
   /** PEM, leaf only; it chains to a host CA of `GET /v1/ca`. */
   x509: z.string(),

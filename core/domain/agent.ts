@@ -2,7 +2,7 @@
 import type { Instant } from '../clock.ts'
 import type { AgentId, Thumbprint } from '../ids.ts'
 import type { Labels } from './name.ts'
-import type { ServiceKind } from './service.ts'
+import type { IdentityKind } from './service.ts'
 
 export interface Agent {
   readonly id: AgentId
@@ -20,7 +20,7 @@ export interface Agent {
 /** One service's credential as the table knows it. */
 export interface ServiceIdentity {
   readonly agentId: AgentId
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   /** Generation of the newest certificate issued; the first is 1. */
   readonly generation: number
   /** Key of the newest certificate. */

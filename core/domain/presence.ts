@@ -10,8 +10,10 @@ export interface ProxyLease {
   readonly proxyId: ProxyId
   /** Made anew at each start, so that rows of an earlier life are recognised. */
   readonly bootId: string
-  /** `host:port` that agents, users and other proxies dial. */
+  /** `host:port` that agents and users dial; of a load balancer where one stands in front. */
   readonly address: string
+  /** `host:port` that other proxies dial, of this very proxy; undefined: `address`. */
+  readonly peerAddress?: string | undefined
   readonly tunnels: number
   readonly expires: Instant
 }

@@ -2,7 +2,14 @@
 export const SERVICE_KINDS = ['ssh', 'app', 'db', 'kube', 'discovery'] as const
 export type ServiceKind = (typeof SERVICE_KINDS)[number]
 
-/** System roles as tokens name them (Teleport's words). `Proxy` and `Bot` are identities, not agent services. */
+/**
+ * What a joined identity is for: one service of an agent, or a whole proxy. A proxy joins, renews and is locked as an agent is;
+ * it serves nothing and nobody is routed to it.
+ */
+export const IDENTITY_KINDS = [...SERVICE_KINDS, 'proxy'] as const
+export type IdentityKind = (typeof IDENTITY_KINDS)[number]
+
+/** System roles as tokens name them (Teleport's words). `Proxy` and `Bot` are no services of agents. */
 export const SYSTEM_ROLES = ['Node', 'App', 'Db', 'Kube', 'Discovery', 'Proxy', 'Bot'] as const
 export type SystemRole = (typeof SYSTEM_ROLES)[number]
 
@@ -12,9 +19,10 @@ const ROLE_OF_SERVICE = {
   db: 'Db',
   kube: 'Kube',
   discovery: 'Discovery',
-} as const satisfies Record<ServiceKind, SystemRole>
+  proxy: 'Proxy',
+} as const satisfies Record<IdentityKind, SystemRole>
 
-export const roleOfService = (service: ServiceKind): SystemRole => ROLE_OF_SERVICE[service]
+export const roleOfService = (service: IdentityKind): SystemRole => ROLE_OF_SERVICE[service]
 
 /** `node`, `Node` and `ssh` all name the system role Node; undefined when the word names none. */
 export function parseSystemRole(word: string): SystemRole | undefined {

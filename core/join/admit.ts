@@ -3,7 +3,7 @@
  * know (uses left, names held by others) is the commit's matter.
  */
 import type { Instant } from '../clock.ts'
-import { roleOfService, type ServiceKind } from '../domain/service.ts'
+import { roleOfService, type IdentityKind } from '../domain/service.ts'
 import type { JoinMethodName, JoinToken } from '../domain/token.ts'
 
 /** Why this token is none for that method. */
@@ -12,7 +12,7 @@ export type AdmissionRefusal = TokenRefusal | 'service not allowed' | 'name not 
 
 export interface JoinWish {
   readonly method: JoinMethodName
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly nodeName: string
 }
 

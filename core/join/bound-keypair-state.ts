@@ -4,8 +4,8 @@
  * the table keeps the same number. A copy of the key falls behind as soon as the original joins, and is then noticed.
  */
 import * as z from 'zod'
-import type { ServiceKind } from '../domain/service.ts'
-import { SERVICE_KINDS } from '../domain/service.ts'
+import type { IdentityKind } from '../domain/service.ts'
+import { IDENTITY_KINDS } from '../domain/service.ts'
 import type { JoinToken } from '../domain/token.ts'
 import { seconds } from '../clock.ts'
 import type { AgentId, Thumbprint } from '../ids.ts'
@@ -26,7 +26,7 @@ export interface BoundKeypair {
   readonly key: Thumbprint
   /** Set when a copy was noticed: nobody joins with it again. */
   readonly locked: boolean
-  readonly services: Readonly<Partial<Record<ServiceKind, JoinState>>>
+  readonly services: Readonly<Partial<Record<IdentityKind, JoinState>>>
 }
 
 const CONTEXT = 'bound-keypair-state.v1'
@@ -35,12 +35,12 @@ const shape = z.strictObject({
   t: z.string(),
   c: z.int(),
   k: z.string(),
-  s: z.enum(SERVICE_KINDS),
+  s: z.enum(IDENTITY_KINDS),
   n: z.int().min(1),
 })
 
 export interface StateDocument {
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly key: Thumbprint
   readonly sequence: number
 }

@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { fromSeconds, plus, seconds, type Instant } from '../clock.ts'
-import { SERVICE_KINDS, type ServiceKind } from '../domain/service.ts'
+import { IDENTITY_KINDS, type IdentityKind } from '../domain/service.ts'
 import { JOIN_METHODS, type JoinMethodName } from '../domain/token.ts'
 import type { Thumbprint } from '../ids.ts'
 import { LIMITS } from '../limits.ts'
@@ -14,7 +14,7 @@ export interface Challenge {
   readonly method: JoinMethodName
   /** Handle of the token: its public name, or the hash of its secret. */
   readonly token: string
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly enrolment: Thumbprint
   readonly serviceKey: Thumbprint
   /** What the method wants to know again, of its own (Opening). */
@@ -27,7 +27,7 @@ const thumb = z.string().transform((text) => text as Thumbprint)
 const sealedShape = z.strictObject({
   m: z.enum(JOIN_METHODS),
   t: z.string(),
-  s: z.enum(SERVICE_KINDS),
+  s: z.enum(IDENTITY_KINDS),
   e: thumb,
   k: thumb,
   o: z.string().optional(),

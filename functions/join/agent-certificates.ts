@@ -1,13 +1,14 @@
 /** Signs one service's credentials: X.509 for every service, an OpenSSH host certificate for ssh. Both end together. */
 import type { KeyObject } from 'node:crypto'
 import type { Credentials } from '../../core/api/join.ts'
-import { agentUri } from '../../core/certs/identity.ts'
+import { agentUri, proxyUri } from '../../core/certs/identity.ts'
 import { issueSshCertificate } from '../../core/certs/ssh-certificate.ts'
 import { authorizedKey } from '../../core/certs/ssh-key.ts'
 import { issueCertificate } from '../../core/certs/x509.ts'
 import { toPem } from '../../core/certs/x509-read.ts'
 import { plus, seconds } from '../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../core/domain/agent.ts'
+import { proxyIdOf } from '../../core/ids.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { JoinDeps } from '../deps.ts'
 
@@ -36,8 +37,11 @@ export async function issueAgentCredentials(
       issuer: hostCa,
       notBefore,
       notAfter: expires,
-      uris: [agentUri(cluster, id, service)],
-      dns: [nodeName, fullName].filter(isDns),
+      uris: [
+        service === 'proxy' ? proxyUri(cluster, proxyIdOf(id)) : agentUri(cluster, id, service),
+      ],
+      // A proxy answers under addresses of the cluster, which are no machine's to claim: its name is the URI alone.
+      dns: service === 'proxy' ? [] : [nodeName, fullName].filter(isDns),
       usage: ['client', 'server'],
     },
     random,

@@ -1,6 +1,6 @@
 /** What the control plane does around a bound keypair: hands out the next join state, and locks a key that was copied. */
 import type { Instant } from '../../core/clock.ts'
-import type { ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { newId, type AgentId } from '../../core/ids.ts'
 import { sealState } from '../../core/join/bound-keypair-state.ts'
@@ -40,7 +40,7 @@ export async function joinState(
   { stores, challengeSealer }: JoinDeps,
   token: JoinToken,
   facts: JoinFacts,
-  service: ServiceKind,
+  service: IdentityKind,
 ): Promise<string | undefined> {
   if (!facts.bound) return undefined
   const bound = await stores.boundKeypairs.get(token)

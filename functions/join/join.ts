@@ -205,7 +205,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
       service: payload.service,
       key: thumbprint(keys.service),
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
-      names: [{ kind: 'node', name: payload.node_name }],
+      names: payload.service === 'proxy' ? [] : [{ kind: 'node', name: payload.node_name }],
       spend: facts.spend,
       bound: facts.bound,
     })

@@ -9,14 +9,15 @@ import {
   type RenewPayload,
   type RenewRequest,
 } from '../../core/api/join.ts'
-import { identityOf, type AgentIdentity } from '../../core/certs/identity.ts'
+import { identityOf } from '../../core/certs/identity.ts'
 import { thumbprint } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import { AppError, reasonOf } from '../../core/errors.ts'
-import { newId } from '../../core/ids.ts'
+import { agentIdOf, newId, type AgentId } from '../../core/ids.ts'
 import { checkRenewal, decodeKey } from '../../core/join/messages.ts'
+import type { IdentityKind } from '../../core/domain/service.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { parseJson } from '../../core/strict-json.ts'
@@ -41,12 +42,17 @@ export interface Renewer {
   renew(request: RenewRequest, trace: RenewTrace): Promise<Credentials>
 }
 
+interface Renewing {
+  readonly agentId: AgentId
+  readonly service: IdentityKind
+}
+
 /** Whose certificate it is. One that has run out is still known by its signature: the audit log names it. */
 function agentOf(
   deps: JoinDeps,
   payload: RenewPayload,
   now: Instant,
-): { certificate: Certificate; identity: AgentIdentity } {
+): { certificate: Certificate; identity: Renewing } {
   let certificate: Certificate
   try {
     certificate = readCertificate(Buffer.from(payload.certificate, 'base64url'))
@@ -56,9 +62,15 @@ function agentOf(
     throw new AppError('ERR_RENEWAL_REFUSED', undefined, { cause, internal: reasonOf(cause) })
   }
   const identity = identityOf(certificate)
-  if (identity.kind !== 'agent' || identity.cluster !== deps.cluster)
-    throw refuse('the certificate is not of an agent of this cluster')
-  return { certificate, identity }
+  if (identity.kind === 'user' || identity.cluster !== deps.cluster)
+    throw refuse('the certificate is not of an agent or proxy of this cluster')
+  return {
+    certificate,
+    identity:
+      identity.kind === 'agent'
+        ? identity
+        : { agentId: agentIdOf(identity.proxyId), service: 'proxy' },
+  }
 }
 
 function checkTime(time: number, now: Instant): void {
@@ -72,7 +84,7 @@ function checkTime(time: number, now: Instant): void {
 export function createRenewer(deps: JoinDeps): Renewer {
   const { clock, random, stores } = deps
 
-  async function lockCopied(identity: AgentIdentity, trace: RenewTrace): Promise<never> {
+  async function lockCopied(identity: Renewing, trace: RenewTrace): Promise<never> {
     const now = clock.now()
     const lock = newId('lock', now, random)
     await stores.locks.create({

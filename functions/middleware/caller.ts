@@ -11,6 +11,7 @@ import { findLock, type Lock } from '../../core/domain/lock.ts'
 import type { Role, RuleKind, RuleVerb } from '../../core/domain/role.ts'
 import type { User } from '../../core/domain/user.ts'
 import { AppError, isAppError, type ErrorCode } from '../../core/errors.ts'
+import { agentIdOf } from '../../core/ids.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { CallerDeps } from '../deps.ts'
 import { notFound, pathAndQuery, sourceIp, type Ctx } from '../http.ts'
@@ -116,6 +117,18 @@ async function agentCaller(
   return { kind: 'agent', identity }
 }
 
+/** A proxy that joined is locked as an agent is. The one of `postern up` has no row, so that is not asked for. */
+async function proxyCaller(
+  deps: CallerDeps,
+  identity: ProxyIdentity,
+  now: Instant,
+): Promise<ProxyCaller> {
+  const agent = agentIdOf(identity.proxyId)
+  const locks = await deps.stores.locks.on({ kind: 'agent', agent }, now)
+  if (locks.length > 0) throw new AppError('ERR_LOCKED')
+  return { kind: 'proxy', identity }
+}
+
 /** A signed write is spent, so that whoever recorded it cannot send it again. */
 async function spend(deps: CallerDeps, signed: SignedRequest, now: Instant): Promise<void> {
   const until = plus(signed.iat, 2 * LIMITS.proofWindow.value)
@@ -146,7 +159,7 @@ async function identify(deps: CallerDeps, c: Ctx): Promise<Caller> {
     case 'agent':
       return agentCaller(deps, signed.identity, now)
     case 'proxy':
-      return { kind: 'proxy', identity: signed.identity }
+      return proxyCaller(deps, signed.identity, now)
   }
 }
 

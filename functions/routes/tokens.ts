@@ -36,7 +36,7 @@ function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const token = full
     ? newToken({ form: 'resource', value: parse(tokenResource, input, options) }, made)
     : newToken({ form: 'short', value: parse(tokenShort, input, options) }, made)
-  const later = token.roles.findIndex((role) => role === 'Proxy' || role === 'Bot')
+  const later = token.roles.indexOf('Bot')
   if (later >= 0)
     throw badField(
       `${full ? 'spec.' : ''}roles.${later}`,

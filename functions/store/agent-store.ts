@@ -2,14 +2,14 @@
 import type { Instant } from '../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../core/domain/agent.ts'
 import type { Resource } from '../../core/domain/resource.ts'
-import type { ResourceKind, ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind, ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { AgentId, Thumbprint } from '../../core/ids.ts'
 import type { NameClaim } from './join-store.ts'
 import type { Page, PageRequest } from './page.ts'
 
 export interface Renewal {
   readonly agentId: AgentId
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   readonly now: Instant
   /** Generation in the agent's current, unexpired certificate. */
   readonly generation: number

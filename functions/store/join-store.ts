@@ -4,7 +4,7 @@
  */
 import type { Instant } from '../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../core/domain/agent.ts'
-import type { ResourceKind, ServiceKind } from '../../core/domain/service.ts'
+import type { ResourceKind, IdentityKind } from '../../core/domain/service.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import type { AgentId, Thumbprint } from '../../core/ids.ts'
 import type { BoundMove, Spend } from '../../core/join/join-method.ts'
@@ -24,7 +24,7 @@ export interface JoinCommit {
   /** Used only if this enrolment key has no agent yet. Made by the server. */
   readonly newAgentId: AgentId
   readonly nodeName: string
-  readonly service: ServiceKind
+  readonly service: IdentityKind
   /** Thumbprint of the service's key, whose signature over this join was verified. */
   readonly key: Thumbprint
   /** When the certificate about to be signed expires. */

@@ -7,7 +7,7 @@
  */
 import { seconds, type Instant } from '../../core/clock.ts'
 import type { LockTarget } from '../../core/domain/lock.ts'
-import type { ResourceKind, ServiceKind } from '../../core/domain/service.ts'
+import type { IdentityKind, ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { AgentId, EventId, KeyId, LockId, ProxyId, Thumbprint } from '../../core/ids.ts'
 import { LIMITS } from '../../core/limits.ts'
 
@@ -121,10 +121,10 @@ export const keys = {
     own(joinKey('USE', token, String(seconds(created)), enrolment), 'USE'),
   bound: (token: string, created: Instant) =>
     own(joinKey('BOUND', token, String(seconds(created))), 'KEY'),
-  boundJoin: (token: string, created: Instant, service: ServiceKind) =>
+  boundJoin: (token: string, created: Instant, service: IdentityKind) =>
     own(joinKey('BOUND', token, String(seconds(created))), joinKey('SVC', service)),
   agent: (id: AgentId) => own(joinKey('AGENT', id), 'AGENT'),
-  identity: (id: AgentId, service: ServiceKind) =>
+  identity: (id: AgentId, service: IdentityKind) =>
     own(joinKey('AGENT', id), joinKey('SVC', service)),
   resource: (id: AgentId, service: ServiceKind, kind: ResourceKind, name: string) =>
     own(joinKey('AGENT', id), joinKey('RES', service, kind, name)),

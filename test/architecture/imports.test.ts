@@ -49,7 +49,7 @@ const OUTSIDE: Record<Room, (from: string, path: string) => boolean> = {
 }
 
 /** The commands that run a part of the system may import that part; nothing else of the command line may. */
-const RUNS_A_PART = /^cli\/(commands\/(up|serve|agent)|up\/)/
+const RUNS_A_PART = /^cli\/(commands\/(up|serve|agent)|up\/|serve\/)/
 /** infra sees names and shapes of the functions, never their code. */
 const INFRA_SEES = /^functions\/(env|store\/(table|key-access))\.ts$/
 

@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import { seconds, type Instant } from '../../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
-import { SERVICE_KINDS, type ServiceKind } from '../../../core/domain/service.ts'
+import { IDENTITY_KINDS, type IdentityKind } from '../../../core/domain/service.ts'
 import type { AgentId, Thumbprint } from '../../../core/ids.ts'
 import type { NameClaim } from '../join-store.ts'
 import { indexed, keys } from '../table.ts'
@@ -35,7 +35,7 @@ const identities = codec(
   'identity',
   z.object({
     agentId: idOf<AgentId>(),
-    service: z.enum(SERVICE_KINDS),
+    service: z.enum(IDENTITY_KINDS),
     generation: z.int(),
     current: idOf<Thumbprint>(),
     previous: idOf<Thumbprint>(),
@@ -68,7 +68,7 @@ export const keyFromItem = (item: Plain) => keyRows.fromItem(item)
 
 const WEEK = 7 * 24 * 3600
 /** What a key is for: enrolling the agent, or one of its services. */
-export type KeyPurpose = 'enrolment' | ServiceKind
+export type KeyPurpose = 'enrolment' | IdentityKind
 
 /** Takes a public key for one purpose of one agent: put if absent, or its own, or long expired. */
 export function claimKey(

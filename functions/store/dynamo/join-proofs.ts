@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
-import { SERVICE_KINDS, type ServiceKind } from '../../../core/domain/service.ts'
+import { IDENTITY_KINDS, type IdentityKind } from '../../../core/domain/service.ts'
 import type { AgentId, Thumbprint } from '../../../core/ids.ts'
 import type { JoinState } from '../../../core/join/bound-keypair-state.ts'
 import type { BoundMove, Spend } from '../../../core/join/join-method.ts'
@@ -25,13 +25,13 @@ const keyRows = codec(
 const stateRows = codec(
   'boundJoin',
   z.object({
-    service: z.enum(SERVICE_KINDS),
+    service: z.enum(IDENTITY_KINDS),
     sequence: z.int(),
     agentId: idOf<AgentId>(),
     enrolment: idOf<Thumbprint>(),
     serviceKey: idOf<Thumbprint>(),
   }),
-  (b): JoinState & { service: ServiceKind } => b,
+  (b): JoinState & { service: IdentityKind } => b,
 )
 
 function spend(join: JoinCommit, proof: Spend): Write[] {
@@ -102,7 +102,7 @@ export function createBoundKeypairStore({
     async get({ name, created }) {
       const items = await table.getMany([
         keys.bound(name, created),
-        ...SERVICE_KINDS.map((service) => keys.boundJoin(name, created, service)),
+        ...IDENTITY_KINDS.map((service) => keys.boundJoin(name, created, service)),
       ])
       const row = items.find((item) => item['entity'] === 'bound')
       if (!row) return undefined

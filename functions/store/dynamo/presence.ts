@@ -21,6 +21,7 @@ const leases = codec(
     proxyId: idOf<ProxyId>(),
     bootId: z.string(),
     address: z.string(),
+    peerAddress: z.string().optional(),
     tunnels: z.int(),
     expires: time,
   }),
