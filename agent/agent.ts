@@ -100,6 +100,8 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     clock: machineClock,
     random,
     httpsProxy,
+    learnt: keeper,
+    log,
   })
   const shared = {
     finder,

@@ -5,19 +5,24 @@
  * With `ca_pin`, `proxy_server` itself must show a certificate of the pinned CA. An API at another address, learned over that
  * connection, may show one of the machine's roots instead, as managed API endpoints do. Without `ca_pin`, TLS believes the
  * machine's roots and nothing else.
+ *
+ * CAs that the policy key signed are believed like pinned ones, and a pin of a CA that it calls retired is none any more: a
+ * rotation needs no change of any configuration.
  */
 import { join } from 'node:path'
 import * as z from 'zod'
 import { caPin } from '../core/certs/signer.ts'
 import { readCertificate } from '../core/certs/x509-read.ts'
 import { discovery } from '../core/domain/cluster.ts'
-import { AppError, isAppError, toAppError } from '../core/errors.ts'
+import { AppError, isAppError, reasonOf, toAppError } from '../core/errors.ts'
 import { parse } from '../core/parse.ts'
 import type { Random } from '../core/random.ts'
 import type { Clock } from '../core/clock.ts'
 import { apiClient } from '../net/http-client.ts'
-import { fetchPinnedCa, systemTrust, type Trust } from '../net/trust.ts'
+import type { Log } from '../core/log.ts'
+import { fetchOfferedCas, pinMismatch, systemTrust, type Trust } from '../net/trust.ts'
 import { readPrivate, writeAtomic } from './identity/files.ts'
+import type { PolicyKeeper } from './policy/keeper.ts'
 
 export interface ClusterInfo {
   readonly cluster: string
@@ -27,7 +32,7 @@ export interface ClusterInfo {
   readonly proxies: readonly string[]
   /** Whom to believe at the API. */
   readonly trust: Trust
-  /** The pinned CA, PEM; empty without pins. */
+  /** The pinned CAs and those learnt since, PEM; empty without pins. Both follow a rotation by themselves. */
   readonly pinnedCas: readonly string[]
 }
 
@@ -45,6 +50,8 @@ export interface ClusterFinderOptions {
   readonly clock: Clock
   readonly random: Random
   readonly httpsProxy: string | undefined
+  readonly learnt: Pick<PolicyKeeper, 'cas' | 'takeCas'>
+  readonly log: Log
 }
 
 const cached = z.object({
@@ -83,20 +90,32 @@ function explain(e: unknown, options: ClusterFinderOptions): AppError {
 }
 
 export function createClusterFinder(options: ClusterFinderOptions): ClusterFinder {
-  const { dataDir, proxyServer, caPins, clock, random, httpsProxy } = options
+  const { dataDir, proxyServer, caPins, clock, random, httpsProxy, learnt } = options
   const path = join(dataDir, 'cluster.json')
   let known: ClusterInfo | undefined
 
-  const infoOf = (found: z.output<typeof cached>): ClusterInfo => ({
-    cluster: found.cluster,
-    api: found.api,
-    proxies: found.proxies,
-    pinnedCas: found.ca,
-    trust:
-      found.ca.length === 0
-        ? systemTrust
-        : { system: new URL(found.api).origin !== new URL(proxyServer).origin, ca: found.ca },
-  })
+  /** What the configuration pins, without what a rotation retired, and what was learnt. */
+  function roots(pinned: readonly string[]): readonly string[] {
+    if (caPins.length === 0) return []
+    const { x509 = [], retired = [] } = learnt.cas ?? {}
+    const good = pinned.filter((pem) => !retired.includes(caPin(readCertificate(pem).publicKey)))
+    return [...new Set([...x509, ...good])]
+  }
+
+  function infoOf(found: z.output<typeof cached>): ClusterInfo {
+    const system = new URL(found.api).origin !== new URL(proxyServer).origin
+    return {
+      cluster: found.cluster,
+      api: found.api,
+      proxies: found.proxies,
+      get pinnedCas() {
+        return roots(found.ca)
+      },
+      get trust() {
+        return caPins.length === 0 ? systemTrust : { system, ca: roots(found.ca) }
+      },
+    }
+  }
 
   async function fromDisk(): Promise<ClusterInfo | undefined> {
     const text = await readPrivate(path, CACHE_MAX)
@@ -106,19 +125,34 @@ export function createClusterFinder(options: ClusterFinderOptions): ClusterFinde
       // Another address or other pins in the configuration make the cache worthless.
       if (found.proxy_server !== proxyServer) return undefined
       const pinned = found.ca.every((pem) => caPins.includes(caPin(readCertificate(pem).publicKey)))
-      return pinned && found.ca.length > 0 === caPins.length > 0 ? infoOf(found) : undefined
+      const whole = caPins.length === 0 ? found.ca.length === 0 : roots(found.ca).length > 0
+      return pinned && whole ? infoOf(found) : undefined
     } catch {
       return undefined
     }
   }
 
+  /** The CAs that match a pin. What the policy key signed besides is learnt on the way, whoever is in between. */
+  async function offeredCas(signal: AbortSignal): Promise<readonly string[]> {
+    const { ca, signed, status } = await fetchOfferedCas({
+      url: proxyServer,
+      pins: caPins,
+      signal,
+      proxy: httpsProxy,
+    })
+    // Before the first join no policy key is known, and nothing can be learnt.
+    if (signed)
+      await learnt.takeCas(signed).catch((e: unknown) => {
+        options.log.info('ca.not_learnt', { reason: reasonOf(e) })
+      })
+    if (caPins.length === 0 || roots(ca).length > 0) return ca
+    throw pinMismatch(`no CA of ${proxyServer} matches; status ${status}`)
+  }
+
   async function fromNetwork(signal: AbortSignal): Promise<ClusterInfo> {
     try {
-      const ca =
-        caPins.length === 0
-          ? []
-          : (await fetchPinnedCa({ url: proxyServer, pins: caPins, signal, proxy: httpsProxy })).ca
-      const trust: Trust = ca.length === 0 ? systemTrust : { system: false, ca }
+      const ca = await offeredCas(signal)
+      const trust: Trust = caPins.length === 0 ? systemTrust : { system: false, ca: roots(ca) }
       const client = apiClient({
         baseUrl: proxyServer,
         // The document is public, and may be a proxy's to give.

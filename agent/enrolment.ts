@@ -1,6 +1,7 @@
 /**
- * One service's identity over its whole life: found on disk or joined for, renewed at half life, joined for anew when it expired
- * while the machine slept. What is refused for good is thrown to whoever runs the service.
+ * One service's identity over its whole life: found on disk or joined for, renewed at half life or when another CA signs, joined
+ * for anew when it expired or its CA was rotated out while the machine slept. What is refused for good is thrown to whoever runs
+ * the service.
  */
 import { iso, sleep, type Clock } from '../core/clock.ts'
 import type { IdentityKind } from '../core/domain/service.ts'
@@ -12,6 +13,8 @@ import type { ClusterFinder, ClusterInfo } from './cluster.ts'
 import type { HeldIdentity, IdentityStore } from './identity/store.ts'
 import type { EvidenceCollector } from './join/collector.ts'
 import { joinOnce } from './join/join.ts'
+import type { PolicyKeeper } from './policy/keeper.ts'
+import { standingOf, type Standing } from './policy/trusted-cas.ts'
 import { renewalDelay, renewOnce } from './renew.ts'
 import { retrying } from './retry.ts'
 
@@ -33,6 +36,8 @@ export interface EnrolmentDeps {
   /** Puts an identity in force. */
   hold(next: HeldIdentity): Promise<void>
   readonly held: () => HeldIdentity | undefined
+  /** The CAs that are believed, to know what an identity is worth. */
+  readonly keeper: Pick<PolicyKeeper, 'cas' | 'onCas'>
   /** A try failed and will be repeated. */
   onWaiting(error: AppError): void
 }
@@ -105,7 +110,7 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
   async function identity(): Promise<HeldIdentity> {
     const found = await store.load(kind)
     if (!found) return join()
-    if (found.expires > clock.now()) {
+    if (found.expires > clock.now() && standing(found) !== 'worthless') {
       if (found.stored.node_name !== deps.nodeName)
         log.warn('agent.nodename_kept', {
           service: kind,
@@ -118,26 +123,76 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
     return rejoin(found)
   }
 
-  /** After an identity has expired: a stopped or sleeping machine. The same enrolment key gives the same agent back. */
-  async function rejoin(expired: HeldIdentity): Promise<HeldIdentity> {
-    const since = iso(expired.expires)
-    log.warn('agent.identity_expired', { service: kind, since })
+  const standing = (held: HeldIdentity): Standing => standingOf(held.certificate, deps.keeper.cas)
+  const isOver = (held: HeldIdentity): boolean =>
+    held.expires <= clock.now() || standing(held) === 'worthless'
+
+  /**
+   * After an identity has expired, or its CA was rotated out: a stopped or sleeping machine. The same enrolment key gives the
+   * same agent back.
+   */
+  async function rejoin(over: HeldIdentity): Promise<HeldIdentity> {
+    const since = iso(over.expires)
+    const why =
+      over.expires <= clock.now()
+        ? `expired at ${since}`
+        : 'is of a CA that was rotated out while this machine was away'
+    log.warn('agent.identity_over', { service: kind, expires: since, reason: why })
     try {
       return await join()
     } catch (e) {
-      if (toAppError(e).code !== 'ERR_TOKEN_NEEDED') throw e
-      const text = `the identity of service ${kind} expired at ${since}: set auth_token to a fresh token (postern tokens add)`
-      throw new AppError('ERR_TOKEN_NEEDED', text, { cause: e })
+      const error = toAppError(e)
+      if (error.code !== 'ERR_TOKEN_NEEDED' && error.code !== 'ERR_JOIN_REFUSED') throw e
+      const text = `the identity of service ${kind} ${why}, and the token at hand does not let it join again: set auth_token to a fresh one (postern tokens add) and restart the agent; its id and data_dir stay`
+      throw new AppError(error.code, text, {
+        cause: e,
+        ...(error.internal === undefined ? {} : { internal: error.internal }),
+      })
     }
+  }
+
+  /** Half of its life, or within the time that a rotation gives, spread so that agents do not come together. */
+  function dueAt(held: HeldIdentity): number {
+    const half = clock.now() + renewalDelay(held, clock, random)
+    if (standing(held) !== 'other') return half
+    const { renewBy } = deps.keeper.cas ?? {}
+    const left = Math.max(0, (renewBy ?? clock.now()) - clock.now())
+    return Math.min(half, clock.now() + random.float() * left)
+  }
+
+  /** Resolves when the identity is to be renewed. A change of the CAs moves that moment. */
+  async function untilDue(held: HeldIdentity): Promise<void> {
+    let due = dueAt(held)
+    let changed: (() => void) | undefined
+    const stop = deps.keeper.onCas(() => {
+      due = Math.min(due, dueAt(held))
+      changed?.()
+    })
+    try {
+      while (clock.now() < due && !isOver(held)) {
+        const woken = new AbortController()
+        changed = () => woken.abort()
+        const either = AbortSignal.any([signal, woken.signal])
+        const wait = Math.min(due - clock.now(), LOOK_AGAIN)
+        await sleep(clock, wait, either).catch(() => signal.throwIfAborted())
+      }
+    } finally {
+      stop()
+    }
+  }
+
+  /** A refusal may mean that a rotation passed this machine by: then the signed CAs say so. */
+  async function wasRotatedOut(held: HeldIdentity): Promise<boolean> {
+    await finder.refresh(signal).catch(() => undefined)
+    return standing(held) === 'worthless'
   }
 
   async function renewals(cluster: ClusterInfo, client: ApiClient): Promise<void> {
     while (!signal.aborted) {
       const now = deps.held()
       if (!now) return
-      const due = clock.now() + renewalDelay(now, clock, random)
-      while (clock.now() < due) await sleep(clock, Math.min(due - clock.now(), LOOK_AGAIN), signal)
-      if (now.expires <= clock.now()) {
+      await untilDue(now)
+      if (isOver(now)) {
         await rejoin(now)
         continue
       }
@@ -149,12 +204,13 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
             random,
             signal,
             // Once it has expired there is nothing left to renew.
-            isFatal: (error) => isFatal(error) || now.expires <= clock.now(),
+            isFatal: (error) => isFatal(error) || isOver(now),
             onRetry: onRetry('renewal'),
           },
-        ).catch((e: unknown) => {
-          if (signal.aborted || now.expires > clock.now()) throw e
-          return rejoin(now)
+        ).catch(async (e: unknown) => {
+          if (signal.aborted) throw e
+          if (isOver(now) || (await wasRotatedOut(now))) return rejoin(now)
+          throw e
         }),
       )
       log.info('agent.renewed', {

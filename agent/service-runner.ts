@@ -22,7 +22,7 @@ import type { AgentService } from './services/service.ts'
 export interface RunnerDeps
   extends
     Omit<TunnelKeeperDeps, 'held' | 'service' | 'audit'>,
-    Omit<EnrolmentDeps, 'kind' | 'hold' | 'held' | 'onWaiting' | 'signal'> {
+    Omit<EnrolmentDeps, 'kind' | 'hold' | 'held' | 'keeper' | 'onWaiting' | 'signal'> {
   readonly serviceDir: string
   createService(runner: ServiceParts): AgentService
   /** What this service serves now. */
@@ -98,7 +98,7 @@ export function startRunner(deps: RunnerDeps): ServiceRunner {
       const cluster = await retrying((s) => finder.find(s), { clock, random, signal })
       const client = apiClient({
         baseUrl: cluster.api,
-        trust: cluster.trust,
+        trust: () => cluster.trust,
         cluster: cluster.cluster,
         identity: current,
         clock: deps.machineClock,

@@ -90,7 +90,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       if (keeper.version === 0) await deps.refresh.now()
       const { certificate, signer, stored: now } = held()
       const proxy = proxies[turn++ % Math.max(1, proxies.length)] ?? ''
-      const ca = now.credentials.host_ca.x509
+      // What joining gave, until the policy tells which CAs are believed now.
+      const ca = keeper.cas?.x509 ?? now.credentials.host_ca.x509
       return connectTunnel({
         url: `wss://${proxy}`,
         // TLS only hides who speaks; the handshake inside proves the proxy to us and us to the proxy.

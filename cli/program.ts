@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { caCommands } from './commands/ca.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { serveCommands } from './commands/serve.ts'
@@ -46,6 +47,7 @@ function programFor(host: Host): Command {
     signInCommands,
     accessCommands,
     resourceCommands,
+    caCommands,
     doctorCommand,
   ])
     define(program, host)

@@ -127,6 +127,16 @@ export const LIMITS = {
     'ms',
     'Longest life of a service account token that joins; a longer one is refused.',
   ),
+  tokenReviewTimeout: limit(
+    5 * second,
+    'ms',
+    'The Kubernetes cluster around the control plane must have answered by then, for in_cluster.',
+  ),
+  tokenReviewAnswer: limit(
+    64 * KiB,
+    'bytes',
+    'Answer of that cluster; a longer one refuses the join.',
+  ),
   jwksSize: limit(
     256 * KiB,
     'bytes',
@@ -159,6 +169,35 @@ export const LIMITS = {
     20 * 366 * 24 * hour,
     'ms',
     'Life of a CA certificate; pins are on keys, and rotation replaces them long before.',
+  ),
+  caRefresh: limit(
+    10 * second,
+    'ms',
+    'How long a function believes what it knows of the CAs before it reads their rows again.',
+  ),
+  caPhaseMin: limit(
+    30 * second,
+    'ms',
+    'Shortest phase of a CA rotation, so that every function and proxy has seen it; `force` overrides it.',
+  ),
+  caGraceDefault: limit(36 * hour, 'ms', 'Length of an automatic CA rotation.'),
+  caGraceMin: limit(
+    10 * minute,
+    'ms',
+    'Shortest automatic CA rotation; 0 instead of a length cuts over at once.',
+  ),
+  caGraceMax: limit(30 * 24 * hour, 'ms', 'Longest automatic CA rotation.'),
+  caRenewSpread: limit(
+    10 * minute,
+    'ms',
+    'Agents renew within this time when a rotation by hand changes the key that signs.',
+  ),
+  caTick: limit(60 * second, 'ms', 'How often automatic CA rotations are looked at.'),
+  caRetiredPins: limit(8, 'count', 'Pins of retired CA keys that are told to agents.'),
+  policyKeyLinks: limit(
+    32,
+    'count',
+    'Rotations of the policy key that one who was away may catch up on; after more it joins again.',
   ),
   certSize: limit(16 * KiB, 'bytes', 'One certificate, X.509 or OpenSSH, before it is parsed.'),
   certPrincipals: limit(64, 'count', 'Principals in one SSH certificate.'),

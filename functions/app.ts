@@ -6,7 +6,8 @@ import { loginRoutes } from './routes/login.ts'
 import { createVerb } from './verb.ts'
 import { mountApi } from './verbs/api.ts'
 import { mountPolicy } from './verbs/policy.ts'
+import { mountRotate } from './verbs/rotate.ts'
 
 /** The api verb comes last: what it adds around its calls is then not around those of the others. */
 export const createApp = (deps: AppDeps): VerbApp =>
-  createVerb(deps, joinRoutes, loginRoutes, mountPolicy, mountApi)
+  createVerb(deps, joinRoutes, loginRoutes, mountPolicy, mountRotate, mountApi)

@@ -10,17 +10,23 @@ import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import type { Sealer } from '../core/seal.ts'
+import type { CaKeyMaker } from './ca/keyring.ts'
+import type { LiveCas } from './ca/live.ts'
 import type { PasswordHasher } from './login/password.ts'
 import type { RateLimiter } from './middleware/rate-limit.ts'
 import type { Stores } from './store/stores.ts'
 
-/** The public halves of every CA, parsed once. */
+/** The public halves of every CA that is trusted, parsed once. In each list the one that signs comes first. */
 export interface PublicCas {
   readonly bundle: CaBundle
+  /** Counts changes. */
+  readonly version: number
   readonly host: readonly Certificate[]
   readonly user: readonly Certificate[]
   /** `sha256:…` of each host CA's key. */
   readonly pins: readonly string[]
+  /** Those of host CA keys that are trusted no more. */
+  readonly retired: readonly string[]
 }
 
 /** A CA that can sign: its certificate and the one who holds its key. */
@@ -38,7 +44,7 @@ export interface BaseDeps {
   readonly origins: () => readonly string[]
   /** `host:port` of the proxies. */
   readonly proxies: () => readonly string[]
-  readonly cas: PublicCas
+  readonly cas: LiveCas
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -55,11 +61,17 @@ export interface ApiDeps extends CallerDeps {
   /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
   readonly answerSealer: Sealer
   readonly stores: CallerDeps['stores'] &
-    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'>
+    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'> & {
+      readonly cas: Pick<Stores['cas'], 'signed'>
+    }
 }
 
-export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
-  readonly hostCa: Authority
+export interface JoinDeps
+  extends
+    BaseDeps,
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys' | 'reviewer'> {
+  /** The one that signs now. */
+  readonly hostCa: () => Authority
   readonly challengeSealer: Sealer
   readonly stores: Pick<
     Stores,
@@ -68,15 +80,21 @@ export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' |
 }
 
 export interface LoginDeps extends CallerDeps {
-  readonly userCa: Authority
+  /** The one that signs now. */
+  readonly userCa: () => Authority
   readonly passwords: Pick<PasswordHasher, 'verify'>
   readonly stores: CallerDeps['stores'] & Pick<Stores, 'events'>
 }
 
 export interface PolicyDeps extends CallerDeps {
   /** Signs the policy, its freshness stamps and routes. */
-  readonly policySigner: Signer
-  readonly stores: CallerDeps['stores'] & Pick<Stores, 'policy' | 'resources' | 'presence'>
+  readonly policySigner: () => Signer
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'policy' | 'resources' | 'presence' | 'cas'>
+}
+
+export interface RotateDeps extends CallerDeps {
+  readonly keyring: CaKeyMaker
+  readonly stores: CallerDeps['stores'] & Pick<Stores, 'cas' | 'events'>
 }
 
 /** Everything, for one process that runs all verbs. */
@@ -85,7 +103,8 @@ export interface AppDeps
     Omit<ApiDeps, 'stores' | 'passwords'>,
     Omit<JoinDeps, 'stores'>,
     Omit<LoginDeps, 'stores' | 'passwords'>,
-    Omit<PolicyDeps, 'stores'> {
+    Omit<PolicyDeps, 'stores'>,
+    Omit<RotateDeps, 'stores'> {
   readonly passwords: PasswordHasher
   readonly stores: Stores
 }

@@ -5,22 +5,27 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { KMSClient } from '@aws-sdk/client-kms'
 import { HOST_CA_PATH, USER_CA_PATH } from '../core/api/bootstrap.ts'
-import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock } from '../core/clock.ts'
-import { AppError, invariant } from '../core/errors.ts'
+import { CA_KINDS, type CaKind } from '../core/domain/ca.ts'
+import { AppError } from '../core/errors.ts'
+import { publishedSigningKeys } from '../core/join/azure/attested.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
-import type { ApiDeps, Authority, BaseDeps, JoinDeps, LoginDeps, PolicyDeps } from './deps.ts'
+import { firstState, openLiveCas, type SigningCas } from './ca/live.ts'
+import type { ApiDeps, BaseDeps, JoinDeps, LoginDeps, PolicyDeps, RotateDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createArmClient } from './join/arm.ts'
+import { createTokenReviewer } from './join/token-review.ts'
 import { createStsClient } from './join/sts.ts'
 import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
+import { kmsKeyring } from './signers/kms-keyring.ts'
 import { kmsSecret, kmsSigner } from './signers/kms.ts'
-import { publicCas } from './signers/public-cas.ts'
+import { initialKeys } from './signers/public-cas.ts'
 import { openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
 
@@ -31,8 +36,15 @@ interface Cloud {
   readonly kms: KMSClient
   readonly base: BaseDeps
   readonly stores: Stores
+  readonly cas: SigningCas
 }
 
+/** Where a verb is told of the key that the deployment was made with. */
+const INITIAL_KEY = {
+  host: 'POSTERN_HOST_CA_KEY',
+  user: 'POSTERN_USER_CA_KEY',
+  policy: 'POSTERN_POLICY_KEY',
+} as const
 const storesOf = (env: FunctionEnv, secret: Uint8Array): Stores =>
   openStores({
     client: new DynamoDBClient({}),
@@ -43,37 +55,44 @@ const storesOf = (env: FunctionEnv, secret: Uint8Array): Stores =>
   })
 
 /** `secret` is for verbs that page through lists or seal; the others never open a cursor. */
-async function open(env: FunctionEnv, kms: KMSClient, secret: Uint8Array): Promise<Cloud> {
+async function open(
+  env: FunctionEnv,
+  kms: KMSClient,
+  secret: Uint8Array,
+  signs: readonly CaKind[] = [],
+): Promise<Cloud> {
   const clock = systemClock
   const random = systemRandom
   const stores = storesOf(env, secret)
   const row = await stores.cluster.get()
-  if (!row?.cas) throw new AppError('ERR_CLUSTER_NEW')
+  if (!row) throw new AppError('ERR_CLUSTER_NEW')
+  const initial = row.cas && initialKeys(row.cas, row.created)
+  const cas = await openLiveCas({
+    store: stores.cas,
+    keyring: kmsKeyring(kms, row.name, (kind) => env[INITIAL_KEY[kind]]),
+    signs,
+    ...(initial ? { initial: CA_KINDS.map((kind) => firstState(kind, initial[kind])) } : {}),
+    clock,
+    log,
+  })
   const base: BaseDeps = {
     cluster: row.name,
     version: VERSION,
     origins: () => env.POSTERN_ORIGINS,
     proxies: () => env.POSTERN_PROXIES,
-    cas: publicCas(row.cas),
+    cas,
     clock,
     random,
     log,
     limiter: createRateLimiter(clock),
   }
-  return { env, kms, base, stores }
+  return { env, kms, base, stores, cas }
 }
 
 const connect = (): { env: FunctionEnv; kms: KMSClient } => ({
   env: readEnv(),
   kms: new KMSClient({}),
 })
-
-async function authority(cloud: Cloud, keyId: string, cas: readonly Certificate[]) {
-  const signer = await kmsSigner(cloud.kms, keyId)
-  const certificate = cas.find((ca) => ca.publicKey.equals(signer.publicKey))
-  invariant(certificate, 'the CA certificate of the KMS key is in the cluster row')
-  return { certificate, signer } satisfies Authority
-}
 
 /** Verbs that hand out no cursor seal nothing with it; a fresh one serves. */
 const noSecret = (): Uint8Array => systemRandom.bytes(32)
@@ -89,32 +108,44 @@ export async function apiDeps(): Promise<ApiDeps> {
 export async function joinDeps(): Promise<JoinDeps> {
   const { env, kms } = connect()
   const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'join')
-  const cloud = await open(env, kms, noSecret())
-  const { base, stores } = cloud
-  const hostCa = await authority(cloud, need(env, 'POSTERN_HOST_CA_KEY'), base.cas.host)
+  const { base, stores, cas } = await open(env, kms, noSecret(), ['host'])
   return {
     ...base,
     stores,
-    hostCa,
+    hostCa: () => cas.authority('host'),
     sts: createStsClient({ clock: base.clock }),
     iidKeys: publishedIidKeys,
     issuerKeys: createIssuerKeys(base),
+    reviewer: createTokenReviewer({ clock: base.clock, cluster: undefined }),
+    arm: createArmClient(base),
+    azureSigningKeys: publishedSigningKeys,
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),
   }
 }
 
 export async function loginDeps(): Promise<LoginDeps> {
   const { env, kms } = connect()
-  const cloud = await open(env, kms, noSecret())
-  const { base, stores } = cloud
-  const userCa = await authority(cloud, need(env, 'POSTERN_USER_CA_KEY'), base.cas.user)
-  return { ...base, stores, userCa, passwords: createPasswordHasher() }
+  const { base, stores, cas } = await open(env, kms, noSecret(), ['user'])
+  return {
+    ...base,
+    stores,
+    userCa: () => cas.authority('user'),
+    passwords: createPasswordHasher(),
+  }
 }
 
 export async function policyDeps(): Promise<PolicyDeps> {
   const { env, kms } = connect()
+  const { base, stores, cas } = await open(env, kms, noSecret(), ['policy'])
+  return { ...base, stores, policySigner: () => cas.signer('policy') }
+}
+
+/** The cursor of its one list never leaves the function. */
+export async function rotateDeps(): Promise<RotateDeps> {
+  const { env, kms } = connect()
   const { base, stores } = await open(env, kms, noSecret())
-  return { ...base, stores, policySigner: await kmsSigner(kms, need(env, 'POSTERN_POLICY_KEY')) }
+  const keyring = kmsKeyring(kms, base.cluster, () => undefined)
+  return { ...base, stores, keyring }
 }
 
 /** Before there is a cluster: the verb certifies its own CA key, and nothing of the table is touched. */

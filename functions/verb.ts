@@ -8,6 +8,10 @@ export type Mount<D> = (app: VerbApp, deps: D) => void
 export function createVerb<D extends BaseDeps>(deps: D, ...mounts: readonly Mount<D>[]): VerbApp {
   const app = verbApp()
   useBase(app, deps)
+  app.use(async (_c, next) => {
+    await deps.cas.refresh('when old')
+    await next()
+  })
   for (const mount of mounts) mount(app, deps)
   return app
 }

@@ -7,10 +7,14 @@ import { join } from 'node:path'
 import { proxyUri } from '../core/certs/identity.ts'
 import { readCertificate, toPem, type Certificate } from '../core/certs/x509-read.ts'
 import { issueCertificate, type CertificateRequest } from '../core/certs/x509.ts'
+import { caPin } from '../core/certs/signer.ts'
 import { plus, systemClock, type Clock, type Instant } from '../core/clock.ts'
+import { CA_KINDS } from '../core/domain/ca.ts'
 import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
+import { reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
+import { publishedSigningKeys, type SigningKey } from '../core/join/azure/attested.ts'
 import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
@@ -25,15 +29,20 @@ import {
   type Bootstrapped,
   type BootstrapRequest,
 } from './bootstrap.ts'
-import type { AppDeps, Authority } from './deps.ts'
+import type { AppDeps } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createArmClient } from './join/arm.ts'
+import { createTick } from './verbs/rotate.ts'
+import { openLiveCas, firstState } from './ca/live.ts'
+import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
-import { fileAuthority, fileSecret, fileSigner } from './signers/file.ts'
+import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
-import { bundleOf, publicCas } from './signers/public-cas.ts'
+import { initialKeys } from './signers/public-cas.ts'
 import type { Stores } from './store/stores.ts'
 
 export type { Bootstrapped, BootstrapRequest } from './bootstrap.ts'
@@ -54,6 +63,10 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
+  readonly kubernetes?: KubernetesCluster
+  /** For tests: CAs of a metadata service other than that of Azure. */
+  readonly azure?: { readonly signingKeys: readonly SigningKey[] }
   /** For tests: an STS and a signer of identity documents other than those of AWS. */
   readonly aws?: { readonly sts?: StsAddress; readonly iidKeys?: readonly RegionKey[] }
 }
@@ -70,10 +83,14 @@ export interface IssuedCertificate {
 export interface LocalControlPlane {
   readonly cluster: string
   readonly stores: Stores
-  /** Public halves of every CA. */
+  /** Public halves of every CA that is trusted now, the one that signs first. */
   readonly caBundle: CaBundle
   /** `sha256:…` of the host CA's key: what `ca_pin` holds. */
   readonly caPins: readonly string[]
+  /** Calls `fn` after every change of the CAs: certificates of this machine are made anew. Returns the unsubscribe. */
+  onCaChange(fn: () => void): () => void
+  /** Moves automatic rotations that are due; done every LIMITS.caTick by itself. */
+  tickRotations(): Promise<number>
   /** Answers a request that came from `ip`. Never rejects. */
   fetch(request: Request, peer: { readonly ip: string }): Promise<Response>
   /** Creates or updates the user and mints an operator key; repeatable as break-glass, audited each time. */
@@ -89,40 +106,41 @@ export interface LocalControlPlane {
   close(): Promise<void>
 }
 
-interface LocalCas {
-  readonly host: Authority
-  readonly user: Authority
-  readonly policy: ReturnType<typeof fileSigner>
-  readonly bundle: CaBundle
+/** The rows of the CAs: made at the first start, of the keys that are in the directory or of new ones. */
+async function initCas(
+  stores: Stores,
+  dir: string,
+  before: CaBundle | undefined,
+  deps: { clock: Clock; random: Random },
+): Promise<void> {
+  const known = await stores.cas.states()
+  const kept = before && initialKeys(before, deps.clock.now())
+  for (const kind of CA_KINDS) {
+    if (known.some((state) => state.kind === kind)) continue
+    const signer = fileSigner(dir, kind, deps.random)
+    const key = kept?.[kind]
+    const first =
+      key?.pin === caPin(signer.publicKey)
+        ? { ...key, ref: kind }
+        : await caKeyOf(kind, { ref: kind, signer }, deps)
+    await stores.cas.init(firstState(kind, first))
+  }
 }
 
-async function openCas(dir: string, deps: { clock: Clock; random: Random }): Promise<LocalCas> {
-  const host = await fileAuthority(dir, { file: 'host', commonName: 'Postern host CA' }, deps)
-  const user = await fileAuthority(dir, { file: 'user', commonName: 'Postern user CA' }, deps)
-  const policy = fileSigner(dir, 'policy', deps.random)
-  return { host, user, policy, bundle: bundleOf(host.certificate, user.certificate, policy) }
-}
-
-/** The cluster's row: made at the first start, together with the roles a new cluster has. */
+/** The cluster's row: made at the first start, together with its CAs and the roles a new cluster has. */
 async function openCluster(
   stores: Stores,
   name: string,
-  bundle: CaBundle,
+  caDir: string,
   deps: { clock: Clock; random: Random },
 ): Promise<string> {
   const known = await stores.cluster.get()
-  if (!known) {
-    await createDefaultRoles(stores.roles)
-    const id = deps.random.bytes(16).toString('hex')
-    const made = await stores.cluster.init({ id, name, created: deps.clock.now(), cas: bundle })
-    return made.name
-  }
-  if (JSON.stringify(known.cas) !== JSON.stringify(bundle)) {
-    await stores.cluster.replaceCas(known.cas, bundle)
-    // The signed policy names the CAs, so it is made anew.
-    await stores.policy.bump()
-  }
-  return known.name
+  await initCas(stores, caDir, known?.cas, deps)
+  if (known) return known.name
+  await createDefaultRoles(stores.roles)
+  const id = deps.random.bytes(16).toString('hex')
+  const created = deps.clock.now()
+  return (await stores.cluster.init({ id, name, created, cas: undefined })).name
 }
 
 export async function createLocalControlPlane(
@@ -133,7 +151,7 @@ export async function createLocalControlPlane(
   privateDir(dataDir)
   const caDir = join(dataDir, 'ca')
   const secret = fileSecret(caDir, random)
-  const cas = await openCas(caDir, { clock, random })
+  const keyring = fileKeyring(caDir, random)
   const cursorKey = deriveKey(secret, 'cursor')
   const given = typeof options.stores === 'function' ? options.stores(cursorKey) : options.stores
   const { stores, close } = given
@@ -145,18 +163,29 @@ export async function createLocalControlPlane(
         random,
         log,
       })
-  const cluster = await openCluster(stores, name, cas.bundle, { clock, random }).catch(
-    async (error: unknown) => {
-      await close()
-      throw error
-    },
-  )
+  const listeners = new Set<() => void>()
+  const start = async () => ({
+    cluster: await openCluster(stores, name, caDir, { clock, random }),
+    cas: await openLiveCas({
+      store: stores.cas,
+      keyring,
+      signs: CA_KINDS,
+      clock,
+      log,
+      onChange: () => listeners.forEach((fn) => fn()),
+    }),
+  })
+  const { cluster, cas } = await start().catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
   const deps: AppDeps = {
     cluster,
     version: VERSION,
     origins: options.publicOrigins,
     proxies: options.proxies,
-    cas: publicCas(cas.bundle),
+    cas,
+    keyring,
     clock,
     random,
     log,
@@ -165,38 +194,58 @@ export async function createLocalControlPlane(
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
-    hostCa: cas.host,
-    userCa: cas.user,
-    policySigner: cas.policy,
+    reviewer: createTokenReviewer({
+      clock,
+      cluster: options.kubernetes ?? clusterAround(process.env),
+    }),
+    arm: createArmClient({ clock, at: options.issuers?.at }),
+    azureSigningKeys: () => options.azure?.signingKeys ?? publishedSigningKeys(),
+    hostCa: () => cas.authority('host'),
+    userCa: () => cas.authority('user'),
+    policySigner: () => cas.signer('policy'),
     challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
     answerSealer: createSealer(deriveKey(secret, 'answer'), random),
     passwords: createPasswordHasher(random),
   }
   const app = createApp(deps)
+  const tickRotations = createTick(deps)
+  const ticking = clock.every(LIMITS.caTick.value, () => {
+    tickRotations().catch((e: unknown) => log.warn('ca.tick_failed', { reason: reasonOf(e) }))
+  })
 
   async function issueHost(
     request: Pick<CertificateRequest, 'subject' | 'publicKey' | 'usage' | 'uris' | 'dns' | 'ips'>,
   ): Promise<IssuedCertificate> {
     const now = clock.now()
+    const issuer = cas.authority('host')
     const der = await issueCertificate(
       {
         ...request,
-        issuer: cas.host,
+        issuer,
         notBefore: plus(now, -LIMITS.certBackdate.value),
         notAfter: plus(now, LIMITS.agentCertTtl.value),
       },
       random,
     )
     const certificate = readCertificate(der)
-    const caPem = toPem(cas.host.certificate.raw)
+    const caPem = toPem(issuer.certificate.raw)
     return { certificate, pem: toPem(der), caPem, expires: certificate.notAfter }
   }
 
   return {
     cluster,
     stores,
-    caBundle: cas.bundle,
-    caPins: deps.cas.pins,
+    get caBundle() {
+      return cas.now.bundle
+    },
+    get caPins() {
+      return cas.now.pins
+    },
+    onCaChange(fn) {
+      listeners.add(fn)
+      return () => void listeners.delete(fn)
+    },
+    tickRotations,
     fetch: async (request, peer) => app.fetch(request, { ip: peer.ip }),
     bootstrap: (request) => bootstrap({ clock, random, stores }, request),
     issueProxyIdentity: (proxyId, publicKey) =>
@@ -208,6 +257,9 @@ export async function createLocalControlPlane(
       }),
     issueServerCertificate: ({ key, dns, ips }) =>
       issueHost({ subject: 'Postern', publicKey: key, dns, ips, usage: ['server'] }),
-    close,
+    async close() {
+      ticking.cancel()
+      await close()
+    },
   }
 }

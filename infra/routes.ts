@@ -11,6 +11,7 @@ export const VERBS = [
   'login',
   'policy',
   'bootstrap',
+  'rotate',
 ] as const satisfies readonly FunctionVerb[]
 export type HttpVerb = (typeof VERBS)[number]
 
@@ -25,6 +26,7 @@ export const ROUTES: Readonly<Record<HttpVerb, readonly string[]>> = {
   login: ['POST /v1/login/{proxy+}', 'POST /v1/certs', 'POST /v1/bootstrap/user-ca'],
   bootstrap: ['POST /v1/bootstrap'],
   policy: ['GET /v1/policy', 'GET /v1/policy/freshness', 'POST /v1/routes'],
+  rotate: ['GET /v1/cas', 'POST /v1/cas/{proxy+}'],
   api: ['$default'],
 }
 

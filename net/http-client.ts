@@ -1,7 +1,9 @@
 /** Calls to the control plane: JSON over HTTPS with deadlines and caps, signed as an identity or with a bearer token. */
+import type { Agent as HttpAgent } from 'node:http'
+import type { ConnectionOptions } from 'node:tls'
 import { problemError } from '../core/api/problem.ts'
 import { signRequest } from '../core/certs/signed-request.ts'
-import { systemClock, plus, type Clock } from '../core/clock.ts'
+import { systemClock, plus, type Clock, type Instant } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import { systemRandom, type Random } from '../core/random.ts'
@@ -14,16 +16,25 @@ export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export interface ApiClientOptions {
   /** Origin of the API, as `https://access.example.com` (from the discovery document). */
   readonly baseUrl: string
-  readonly trust: Trust
+  /** A function where the CAs change while the client lives. */
+  readonly trust: Trust | (() => Trust)
   /** Signs each request as this identity. Needs `cluster`. A function, because identities are renewed. */
   readonly identity?: (() => OwnIdentity) | undefined
   readonly cluster?: string | undefined
   /** API key or OIDC token instead. */
   readonly bearer?: string | undefined
+  /** Or headers by another scheme, as AWS signatures are. `body` is empty when there is none. */
+  readonly sign?: ((request: RequestToAuthorize) => Readonly<Record<string, string>>) | undefined
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
   /** `HTTPS_PROXY` as the environment gives it. */
   readonly proxy?: string | undefined
+}
+export interface RequestToAuthorize {
+  readonly method: string
+  readonly url: URL
+  readonly body: string
+  readonly now: Instant
 }
 export interface ApiRequestOptions {
   readonly signal?: AbortSignal | undefined
@@ -63,8 +74,7 @@ export interface ApiClient {
 export function apiClient(options: ApiClientOptions): ApiClient {
   const base = new URL(options.baseUrl)
   const clock = options.clock ?? systemClock
-  const tls = tlsOptions(options.trust)
-  const agent = dialAgent(base, { tls, clock, proxy: options.proxy }, true)
+  const connections = createConnections(options, base, clock)
   let clockOffset = 0
 
   const once = async (
@@ -76,8 +86,7 @@ export function apiClient(options: ApiClientOptions): ApiClient {
     exchange({
       method,
       url,
-      tls,
-      agent,
+      ...connections.now(),
       clock,
       body,
       headers: {
@@ -119,7 +128,37 @@ export function apiClient(options: ApiClientOptions): ApiClient {
     get clockOffset() {
       return clockOffset
     },
-    close: () => agent.destroy(),
+    close: () => connections.close(),
+  }
+}
+
+interface Connections {
+  now(): { readonly tls: ConnectionOptions; readonly agent: HttpAgent }
+  close(): void
+}
+
+/** Kept connections, for as long as TLS believes the same CAs. Calls under way are not cut when that changes. */
+function createConnections(options: ApiClientOptions, base: URL, clock: Clock): Connections {
+  const { trust, proxy } = options
+  const open = (given: Trust) => {
+    const tls = tlsOptions(given)
+    return { ca: given.ca.join(), tls, agent: dialAgent(base, { tls, clock, proxy }, true) }
+  }
+  let current = open(typeof trust === 'function' ? trust() : trust)
+  const before: HttpAgent[] = []
+  return {
+    now() {
+      if (typeof trust !== 'function') return current
+      const given = trust()
+      if (given.ca.join() === current.ca) return current
+      for (const idle of Object.values(current.agent.freeSockets).flat()) idle?.destroy()
+      before.push(current.agent)
+      current = open(given)
+      return current
+    },
+    close() {
+      for (const agent of [...before, current.agent]) agent.destroy()
+    },
   }
 }
 
@@ -129,10 +168,11 @@ async function authorization(
     readonly method: string
     readonly url: URL
     readonly body: string | undefined
-    readonly now: ReturnType<typeof plus>
+    readonly now: Instant
   },
 ): Promise<Record<string, string>> {
   if (options.bearer !== undefined) return { authorization: `Bearer ${options.bearer}` }
+  if (options.sign) return { ...options.sign({ ...request, body: request.body ?? '' }) }
   if (!options.identity) return {}
   const { cluster } = options
   invariant(cluster !== undefined, 'a signed request needs the cluster')

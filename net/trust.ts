@@ -12,6 +12,7 @@ import { verifyLeaf } from '../core/certs/x509-verify.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
+import { extraRoots } from './env.ts'
 import { exchange } from './http-exchange.ts'
 
 export interface Trust {
@@ -34,7 +35,7 @@ export function tlsOptions(trust: Trust): ConnectionOptions {
   if (trust.system && trust.ca.length === 0) return base
   return {
     ...base,
-    ca: [...(trust.system ? rootCertificates : []), ...trust.ca],
+    ca: [...(trust.system ? [...rootCertificates, ...extraRoots()] : []), ...trust.ca],
     ...(trust.anyProxy && {
       checkServerIdentity: (host: string, shown: PeerCertificate) => {
         const wrong = checkServerIdentity(host, shown)
@@ -60,22 +61,41 @@ export interface PinnedCa {
   readonly ca: readonly string[]
 }
 
+/** What a `/v1/ca` offered that nobody vouched for. */
+export interface OfferedCas extends PinnedCa {
+  /** The CAs signed by the policy key, for who knows it; to be verified before anything in it is believed. */
+  readonly signed: { readonly jws: string; readonly links: readonly string[] } | undefined
+  readonly status: number
+}
+
 const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
 /** Certificates looked at in one answer: more is not a CA bundle. */
 const MOST = 64
 
-/**
- * Reads `GET <url>/v1/ca` over TLS that is not verified, sends nothing secret, keeps only certificates whose key matches a
- * pin (`sha256:<hex>`). Throws ERR_CA_PIN_MISMATCH when none does. Whoever is in between can only make it fail.
- */
-export async function fetchPinnedCa(options: {
+export interface FetchCaOptions {
   /** Origin, as `https://access.example.com:443`. */
   readonly url: string
   readonly pins: readonly string[]
   readonly signal?: AbortSignal | undefined
   /** `HTTPS_PROXY` as the environment gives it. */
   readonly proxy?: string | undefined
-}): Promise<PinnedCa> {
+}
+
+/**
+ * Reads `GET <url>/v1/ca` over TLS that is not verified, sends nothing secret, keeps only certificates whose key matches a
+ * pin (`sha256:<hex>`). Throws ERR_CA_PIN_MISMATCH when none does. Whoever is in between can only make it fail.
+ */
+export async function fetchPinnedCa(options: FetchCaOptions): Promise<PinnedCa> {
+  const { ca, status } = await fetchOfferedCas(options)
+  if (ca.length > 0) return { ca }
+  throw pinMismatch(`no CA of ${options.url} matches; status ${status}`)
+}
+
+export const pinMismatch = (internal: string): AppError =>
+  new AppError('ERR_CA_PIN_MISMATCH', undefined, { internal })
+
+/** The same, with what the policy key signed, and no CA of a pin is no failure. */
+export async function fetchOfferedCas(options: FetchCaOptions): Promise<OfferedCas> {
   const answer = await exchange({
     method: 'GET',
     url: new URL('/v1/ca', options.url),
@@ -91,11 +111,23 @@ export async function fetchPinnedCa(options: {
   // The texts are inside JSON strings, where a line break is written as \n.
   const text = answer.body.toString('utf8').replaceAll('\\r', '').replaceAll('\\n', '\n')
   const ca = (text.match(PEM) ?? []).slice(0, MOST).filter((pem) => matches(pem, pins))
-  if (ca.length === 0)
-    throw new AppError('ERR_CA_PIN_MISMATCH', undefined, {
-      internal: `no CA of ${options.url} matches; status ${answer.status}`,
-    })
-  return { ca }
+  return { ca, signed: signedOf(answer.body), status: answer.status }
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+
+/** By hand and not with a schema: this is on the way of every ssh. */
+function signedOf(body: Buffer): OfferedCas['signed'] {
+  try {
+    const { signed, policy_links: links = [] } = JSON.parse(body.toString('utf8')) as Record<
+      string,
+      unknown
+    >
+    if (!isText(signed) || !Array.isArray(links)) return undefined
+    return { jws: signed, links: links.filter(isText).slice(-LIMITS.policyKeyLinks.value) }
+  } catch {
+    return undefined
+  }
 }
 
 function matches(pem: string, pins: ReadonlySet<string>): boolean {

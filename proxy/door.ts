@@ -5,7 +5,6 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { WebSocket } from 'ws'
 import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -15,9 +14,10 @@ import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
   acceptTunnel,
   TUNNEL_PATH,
-  tunnelWebSocketServer,
+  tunnelUpgrade,
   type AcceptedTunnel,
   type TunnelServerOptions,
+  type WebSocketLink,
 } from '../net/tunnel-server.ts'
 import { sourceKey, type Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -66,9 +66,8 @@ export interface Door {
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   const { admission, counters, metrics, log } = deps
-  const sockets = tunnelWebSocketServer()
   const pacer = createPacer(deps.server.clock)
-  const entering = new Set<WebSocket>()
+  const entering = new Set<WebSocketLink>()
 
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
@@ -82,13 +81,13 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     refuseUpgrade(socket, error)
   }
 
-  async function handshake(ws: WebSocket, source: string): Promise<void> {
+  async function handshake(link: WebSocketLink, source: string): Promise<void> {
     const guest = deps.guest(source)
-    entering.add(ws)
+    entering.add(link)
     const { clock } = deps.server
     const began = clock.monotonic()
     try {
-      const accepted = await acceptTunnel(ws, {
+      const accepted = await acceptTunnel(link, {
         ...deps.server,
         authorise: (identity, purpose) => deps.authorise(identity, purpose),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
@@ -103,7 +102,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       metrics.inc('postern_proxy_handshakes_refused_total', { code: error.code })
       log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
     } finally {
-      entering.delete(ws)
+      entering.delete(link)
     }
   }
 
@@ -117,8 +116,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       )
     // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
     socket.once('close', () => slot.release())
-    sockets.handleUpgrade(request, socket, head, (ws) => {
-      void handshake(ws, source).finally(() => {
+    tunnelUpgrade(request, socket, head, deps.server.clock, (link) => {
+      void handshake(link, source).finally(() => {
         pacer.finished()
         slot.release()
       })
@@ -133,7 +132,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       else enter(request, socket, head)
     },
     close() {
-      for (const ws of entering) ws.terminate()
+      for (const link of entering) link.terminate()
     },
   }
 }

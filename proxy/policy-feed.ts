@@ -5,6 +5,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { FRESHNESS_TYP, POLICY_TYP } from '../core/api/policy.ts'
 import { jwsVerify } from '../core/certs/jws.ts'
+import { walkLinks } from '../core/certs/policy-key-link.ts'
 import { readCertificate, type Certificate } from '../core/certs/x509-read.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { freshness, type Policy } from '../core/domain/policy.ts'
@@ -24,6 +25,8 @@ export interface KnownPolicy {
   readonly hostCas: readonly Certificate[]
   readonly userCas: readonly Certificate[]
   readonly keys: readonly KeyObject[]
+  /** The CAs as the policy key signed them for everybody; passed on unread. */
+  readonly signedCas?: { readonly jws: string; readonly links: readonly string[] }
 }
 
 export interface PolicyFeedDeps {
@@ -122,9 +125,12 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
 
   async function takePolicy(): Promise<void> {
     const answer = await source.policy(stopping.signal)
-    const next = await readPolicy(answer.policy, keys(), cluster)
+    // Who was away while the policy key changed follows the links from the key it knows.
+    const reached = await walkLinks(keys(), answer.links ?? [], cluster)
+    const next = await readPolicy(answer.policy, reached, cluster)
     if (next.policy.version > version()) {
-      known = next
+      const { cas: signed, links = [] } = answer
+      known = signed === undefined ? next : { ...next, signedCas: { jws: signed, links } }
       stamp = undefined
       deps.onPolicy(next)
     }

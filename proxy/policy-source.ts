@@ -9,6 +9,9 @@ export interface SignedPolicy {
   readonly policy: string
   /** typ `postern-fresh+jws`. */
   readonly freshness: string
+  readonly links?: readonly string[]
+  /** typ `postern-cas+jws`. */
+  readonly cas?: string
 }
 
 export interface PolicySource {

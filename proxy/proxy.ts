@@ -9,6 +9,7 @@ import { identityOf } from '../core/certs/identity.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Clock } from '../core/clock.ts'
+import type { Policy } from '../core/domain/policy.ts'
 import type { PresenceStore } from '../core/domain/presence.ts'
 import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -44,6 +45,8 @@ export interface ProxyDeps extends PublicParts {
   /** Every `host:port` under which clients reach this proxy. A handshake that names another address is refused. */
   publicAddresses(): readonly string[]
   readonly policy: PolicySource
+  /** Called with every policy that was verified and came into force. */
+  onPolicy?: ((policy: Policy) => void) | undefined
   /** `host:port` that other proxies dial; default: the first of publicAddresses. */
   readonly peerAddress?: (() => string) | undefined
   readonly clock: Clock
@@ -117,6 +120,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     counters,
     log,
     onPolicy({ policy }) {
+      deps.onPolicy?.(policy)
       log.info('proxy.policy', { version: policy.version })
       peers.cutLocked()
       push.bringAll(registry.agents())
@@ -195,6 +199,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     address,
     live: () => lease.live,
     policyCas: () => feed.known?.policy.cas,
+    signedCas: () => feed.known?.signedCas,
   })
 
   function closedBecause(): AppError | undefined {

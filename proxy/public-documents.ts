@@ -26,6 +26,8 @@ export function publicDocuments(
     live(): readonly ProxyLease[]
     /** Of the policy in force. */
     policyCas(): CaBundle | undefined
+    /** The same, signed. */
+    signedCas(): { readonly jws: string; readonly links: readonly string[] } | undefined
   },
 ): PublicDocuments {
   function discovery(): Discovery | undefined {
@@ -39,12 +41,14 @@ export function publicDocuments(
       const said = discovery()
       if (!started || !said) return undefined
       const { host, user, policy } = deps.policyCas() ?? started
+      const signed = deps.signedCas()
       return {
         cluster: deps.cluster,
         host: { x509: [...host.x509], ssh: [...host.ssh] },
         user: { x509: [...user.x509], ssh: [...user.ssh] },
         policy: [...policy],
         ca_pins: said.ca_pins,
+        ...(signed ? { signed: signed.jws, policy_links: [...signed.links] } : {}),
       }
     },
   }

@@ -70,6 +70,9 @@ const policy = z.object({
   users: z.record(z.string(), z.array(z.string())),
   locks: z.array(lock),
   cas: z.object({ host: ca, user: ca, policy: z.array(jwk).min(1) }),
+  caVersion: z.int().exactOptional(),
+  retired: z.array(z.string()).exactOptional(),
+  renewBy: z.int().exactOptional(),
 })
 
 /** JSON has no undefined: absent fields become the undefined ones that the domain types name. */

@@ -6,6 +6,8 @@ import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { decide, type Decision, type Want } from '../../core/access/decide.ts'
+import { walkLinks } from '../../core/certs/policy-key-link.ts'
+import { openSignedCas } from '../../core/certs/signed-cas.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { fromSeconds, type Clock, type Instant } from '../../core/clock.ts'
 import type { Policy } from '../../core/domain/policy.ts'
@@ -16,39 +18,12 @@ import { LIMITS } from '../../core/limits.ts'
 import type { Log } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
 import { readPrivate, writeAtomic } from '../identity/files.ts'
-import type { PolicyView, UserIdentity } from '../services/service.ts'
+import type { UserIdentity } from '../services/service.ts'
 import { openSigned, POLICY_TOKEN_MAX, policyKey } from './document.ts'
+import type { PolicyAnchor, PolicyKeeper, Taken } from './policy-keeper.ts'
+import { trustedCas, type TrustedCas } from './trusted-cas.ts'
 
-/** What joining tells, and what nothing but a signed document changes afterwards. */
-export interface PolicyAnchor {
-  readonly cluster: string
-  readonly agentId: AgentId
-  /** JWKs. */
-  readonly keys: readonly Readonly<Record<string, unknown>>[]
-}
-
-/** new: it is in force now · same: known already · old: refused, a newer one is known · newer: a stamp for a version we lack. */
-export type Taken = 'new' | 'same' | 'old' | 'newer'
-
-export interface PolicyKeeper {
-  readonly view: PolicyView
-  /** Reads what the last run kept. Later calls of `anchor` do not replace the keys found there. */
-  load(): Promise<void>
-  anchor(anchor: PolicyAnchor): Promise<void>
-  /** Takes a token of the policy key: a document or a freshness stamp. Rejects with ERR_PROOF_INVALID. */
-  take(token: string): Promise<Taken>
-  /** 0 when there is none. */
-  readonly version: number
-  /** Milliseconds since the newest proof that the policy in force is the newest. Infinity when there is none. */
-  age(): number
-  /** Keys that routes are signed by. */
-  keys(): readonly KeyObject[]
-  userCas(): readonly Certificate[]
-  /** Has live sessions decided again for another reason than a new policy: labels or apps changed. */
-  recheck(): void
-  /** Resolves when everything taken so far is on disk. */
-  saved(): Promise<void>
-}
+export type { PolicyAnchor, PolicyKeeper } from './policy-keeper.ts'
 
 interface InForce {
   readonly policy: Policy
@@ -64,8 +39,10 @@ const stored = z.object({
   v: z.literal(1),
   cluster: z.string(),
   version: z.int(),
-  policy: z.string(),
+  policy: z.string().optional(),
   keys: z.array(z.record(z.string(), z.unknown())).min(1),
+  /** The signed CAs, when they are newer than the policy. */
+  cas: z.string().optional(),
 })
 
 const blobOf = (line: string): Buffer => Buffer.from(line.split(' ')[1] ?? '', 'base64')
@@ -81,6 +58,10 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
   const { dataDir, clock, random, log } = options
   const path = join(dataDir, 'policy.json')
   const listeners = new Set<() => void>()
+  const casListeners = new Set<() => void>()
+  let cas: TrustedCas | undefined
+  /** As they lie on disk. */
+  let kept: { policy?: string; cas?: string } = {}
   let cluster: string | undefined
   let agentId: AgentId | undefined
   let jwks: PolicyAnchor['keys'] = []
@@ -107,18 +88,27 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
       confirmed: fromSeconds(policy.issued),
     }
     highest = policy.version
+    if ((policy.caVersion ?? 0) < (cas?.version ?? 0)) return
     setKeys(policy.cas.policy.map((key) => ({ ...key })))
+    putCas(trustedCas(policy))
   }
 
-  function save(token: string): void {
-    const file = { v: 1, cluster, version: highest, policy: token, keys: jwks }
+  function putCas(next: TrustedCas): void {
+    const same = cas?.x509.join() === next.x509.join()
+    cas = next
+    if (!same) notify(casListeners)
+  }
+
+  function save(change: typeof kept): void {
+    kept = { ...kept, ...change }
+    const file = { v: 1, cluster, version: highest, ...kept, keys: jwks }
     writing = writing
       .then(() => writeAtomic(path, JSON.stringify(file), random))
       .catch((e: unknown) => log.error('policy.not_saved', { reason: reasonOf(e) }))
   }
 
-  const notify = (): void => {
-    for (const fn of listeners)
+  const notify = (whom: ReadonlySet<() => void> = listeners): void => {
+    for (const fn of whom)
       try {
         fn()
       } catch (e) {
@@ -129,9 +119,10 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
   const refuse = (internal: string): AppError =>
     new AppError('ERR_PROOF_INVALID', undefined, { internal: `policy: ${internal}` })
 
-  async function takeOne(token: string): Promise<Taken> {
-    if (keys.length === 0) throw refuse('no key to check it with: not joined yet')
-    const signed = await openSigned(token, keys)
+  async function takeOne(token: string, links: readonly string[]): Promise<Taken> {
+    if (keys.length === 0 || cluster === undefined)
+      throw refuse('no key to check it with: not joined yet')
+    const signed = await openSigned(token, await walkLinks(keys, links, cluster))
     if (signed.kind === 'freshness') {
       const { stamp } = signed
       if (stamp.cluster !== cluster) throw refuse('stamp of another cluster')
@@ -155,14 +146,35 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
     }
     if (fromSeconds(policy.expires) <= clock.now()) throw refuse('document has expired')
     put(policy, digest)
-    save(token)
+    save({ policy: token })
     log.info('policy.updated', { version: policy.version })
     notify()
     return 'new'
   }
 
+  async function takeCasOne(jws: string, links: readonly string[]): Promise<void> {
+    if (keys.length === 0 || cluster === undefined)
+      throw refuse('no key to check the CAs with: not joined yet')
+    const version = cas?.version ?? 0
+    const now = clock.now()
+    const next = await openSignedCas(jws, { keys, links, cluster, version, now })
+    if (next.version === version) return
+    setKeys(next.cas.policy)
+    putCas(trustedCas({ ...next, caVersion: next.version }))
+    save({ cas: jws })
+    log.info('ca.learnt', { version: next.version, from: version })
+  }
+
   const age = (): number =>
     current ? Math.max(0, clock.now() - current.confirmed) : Number.POSITIVE_INFINITY
+
+  /** They were verified when they were written, and may have run out since: what they say of retired CAs does not. */
+  async function loadCas(jws: string | undefined): Promise<void> {
+    if (jws === undefined || cluster === undefined) return
+    const now = fromSeconds(0)
+    const next = await openSignedCas(jws, { keys, links: [], cluster, version: 0, now })
+    putCas(trustedCas({ ...next, caVersion: next.version }))
+  }
 
   function decideNow(identity: UserIdentity, want: Want): Decision {
     const refused = (why: string): Decision => ({ allow: false, reason: 'no role in force', why })
@@ -208,6 +220,12 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
         setKeys(file.keys)
         cluster = file.cluster
         highest = file.version
+        kept = {
+          ...(file.policy === undefined ? {} : { policy: file.policy }),
+          ...(file.cas === undefined ? {} : { cas: file.cas }),
+        }
+        await loadCas(file.cas)
+        if (file.policy === undefined) return
         const signed = await openSigned(file.policy, keys)
         if (signed.kind === 'policy' && signed.policy.version === file.version)
           put(signed.policy, signed.digest)
@@ -227,10 +245,24 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
       if (keys.length === 0) setKeys(given.keys)
     },
 
-    take(token) {
-      const result = taking.then(() => takeOne(token))
+    take(token, links = []) {
+      const result = taking.then(() => takeOne(token, links))
       taking = result.catch(() => undefined)
       return result
+    },
+
+    takeCas({ jws, links }) {
+      const result = taking.then(() => takeCasOne(jws, links))
+      taking = result.catch(() => undefined)
+      return result
+    },
+
+    get cas() {
+      return cas
+    },
+    onCas(fn) {
+      casListeners.add(fn)
+      return () => void casListeners.delete(fn)
     },
 
     get version() {
@@ -239,7 +271,7 @@ export function createPolicyKeeper(options: PolicyKeeperOptions): PolicyKeeper {
     age,
     keys: () => keys,
     userCas: () => current?.userCas ?? [],
-    recheck: notify,
+    recheck: () => notify(),
     saved: () => writing,
   }
 }

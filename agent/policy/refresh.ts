@@ -4,7 +4,7 @@
  */
 import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
-import { reasonOf } from '../../core/errors.ts'
+import { isAppError, reasonOf } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Log } from '../../core/log.ts'
 import { parse } from '../../core/parse.ts'
@@ -50,13 +50,20 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
     if (keeper.version > 0) {
       const answer = await api.request('GET', '/v1/policy/freshness', undefined, { signal })
       const { freshness } = parse(freshnessAnswer, answer, shape)
-      if ((await keeper.take(freshness)) !== 'newer') return
+      if ((await take(freshness)) !== 'newer') return
     }
     const answer = await api.request('GET', '/v1/policy', undefined, { signal })
-    const { policy, freshness } = parse(policyAnswer, answer, shape)
-    await keeper.take(policy)
+    const { policy, freshness, links } = parse(policyAnswer, answer, shape)
+    await keeper.take(policy, links)
     await keeper.take(freshness)
   }
+
+  /** A stamp that no known key signed may be of the next key: the document comes with the links that lead to it. */
+  const take = (token: string): ReturnType<PolicyKeeper['take']> =>
+    keeper.take(token).catch((e: unknown) => {
+      if (isAppError(e) && e.code === 'ERR_PROOF_INVALID') return 'newer'
+      throw e
+    })
 
   const now = (): Promise<void> =>
     (asking ??= ask().finally(() => {
@@ -73,16 +80,16 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
     await Promise.race([now().catch(failed), quiet(wait)])
   }
 
+  // Those who come while one doubt is being cleared wait for the same answer.
+  const doubt = (): Promise<void> =>
+    (doubting ??= clear().finally(() => {
+      doubting = undefined
+    }))
+
   return {
     now,
 
-    doubt() {
-      // Those who come while one doubt is being cleared wait for the same answer.
-      doubting ??= clear().finally(() => {
-        doubting = undefined
-      })
-      return doubting
-    },
+    doubt,
 
     async pushed(tokens) {
       try {
@@ -90,7 +97,10 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
         for (const token of tokens) behind = (await keeper.take(token)) === 'newer' || behind
         if (behind) await now()
       } catch (e) {
-        if (!signal.aborted) log.warn('policy.push_refused', { reason: reasonOf(e) })
+        if (signal.aborted) return
+        log.warn('policy.push_refused', { reason: reasonOf(e) })
+        // The policy key may have changed while this agent was away; asked no more often than a doubt may be.
+        void doubt()
       }
     },
 

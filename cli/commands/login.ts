@@ -1,12 +1,10 @@
 /** `postern login`: a password for certificates. The key is made here and never leaves this machine. */
 import path from 'node:path'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
 import { caBundle, discovery, type Discovery } from '../../core/domain/cluster.ts'
-import { AppError, isAppError } from '../../core/errors.ts'
+import { isAppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
@@ -15,7 +13,8 @@ import { saveProfile } from '../connect/profile.ts'
 import { trustOf } from '../connect/trust.ts'
 import { readPassword } from '../input.ts'
 import { knownCluster, type KnownCluster } from '../known-cluster.ts'
-import { currentFile, profileDir } from '../profiles.ts'
+import { loginName } from '../login-name.ts'
+import { profileDir, setCurrent } from '../profiles.ts'
 import { knownHosts, sshConfigFile } from '../ssh-config.ts'
 import { HintedError, usage } from '../ui/report.ts'
 
@@ -65,14 +64,7 @@ async function targetOf(
 }
 
 function userOf(cli: Cli, options: LoginOptions, known: KnownCluster | undefined): string {
-  const name = options.user ?? known?.user
-  if (name !== undefined) return name
-  try {
-    return userInfo().username
-  } catch {
-    if (cli.env.user !== undefined) return cli.env.user
-    throw usage('login: who are you?', 'give --user NAME')
-  }
+  return options.user ?? known?.user ?? loginName(cli)
 }
 
 /** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
@@ -162,13 +154,3 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
 
 const isOf = (profile: KnownCluster, origin: string): boolean =>
   profile.api === origin || profile.proxies.some((proxy) => originOf(proxy) === origin)
-
-async function setCurrent(cli: Cli, cluster: string): Promise<void> {
-  await mkdir(cli.home, { recursive: true, mode: 0o700 })
-  const file = currentFile(cli)
-  const temporary = `${file}.${cli.random.bytes(6).toString('hex')}`
-  await writeFile(temporary, `${cluster}\n`, { mode: 0o600 })
-  await rename(temporary, file).catch((cause: unknown) => {
-    throw new AppError('ERR_INTERNAL', `${file} cannot be written`, { cause })
-  })
-}

@@ -39,6 +39,25 @@ export function signInCommands(program: Command, host: Host): void {
     .option(...DATA_DIR)
     .action(async (options) => (await import('./status.ts')).status(cli, options))
 
+  program
+    .command('bootstrap')
+    .description(
+      'after cdk deploy: first operator and user, by your AWS credentials; break-glass later',
+    )
+    .addHelpText(
+      'before',
+      examples(
+        'postern bootstrap --stack Postern --region eu-west-1',
+        'postern bootstrap --stack Postern --user ann --logins ann,deploy',
+      ),
+    )
+    .requiredOption('--stack <name>', 'the stack of the control plane')
+    .option('--region <region>', 'where it is (default: as the AWS tools find it)')
+    .option('--user <name>', 'user of the cluster (default: your login here)')
+    .option('--logins <names>', 'unix users for {{internal.logins}} (default: the same name)')
+    .option(...JSON_FLAG)
+    .action(async (options) => (await import('./bootstrap.ts')).bootstrap(cli, options))
+
   const users = program.command('users').description('users that the cluster knows by password')
   users
     .command('add')

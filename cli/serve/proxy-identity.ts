@@ -7,6 +7,8 @@ import { createEnrolment } from '../../agent/enrolment.ts'
 import { httpsProxyFor } from '../../agent/env.ts'
 import { openIdentityStore, type HeldIdentity } from '../../agent/identity/store.ts'
 import { collectorFor } from '../../agent/join/collectors.ts'
+import { createCaFollower, type CaFollower } from '../../agent/policy/ca-follower.ts'
+import { policyKey } from '../../agent/policy/document.ts'
 import { retrying } from '../../agent/retry.ts'
 import { instant, type Clock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
@@ -21,6 +23,8 @@ export interface ServedIdentity {
   readonly clock: Clock
   /** Signs as this proxy. */
   readonly api: ApiClient
+  /** The host CAs that are believed; fed with every policy. */
+  readonly cas: CaFollower
   current(): HeldIdentity
   /** Renews until the signal aborts; rejects when it is refused for good. */
   keep(changed: (held: HeldIdentity) => void): Promise<void>
@@ -44,6 +48,22 @@ export async function joinAsProxy(
     ...machineClock,
     now: () => instant(machineClock.now() + (calls.api?.clockOffset ?? 0)),
   }
+  const store = await openIdentityStore(dir, random)
+  // What a rotation did while this proxy was away is told by the policy keys that its last identity came with.
+  const last = await store.load('proxy')
+  const cas = createCaFollower({
+    known() {
+      const { credentials } = (held ?? last)?.stored ?? {}
+      return (
+        credentials && {
+          cluster: credentials.cluster,
+          keys: credentials.policy_keys.map(policyKey),
+        }
+      )
+    },
+    clock,
+    log,
+  })
   const finder = createClusterFinder({
     dataDir: dir,
     proxyServer: apiServer,
@@ -51,14 +71,17 @@ export async function joinAsProxy(
     clock: machineClock,
     random,
     httpsProxy,
+    learnt: cas,
+    log,
   })
   const enrolment = createEnrolment({
     kind: 'proxy',
     nodeName,
     collector: () =>
       collectorFor(join, { service: 'proxy', dataDir: dir, env, clock, random, httpsProxy }),
-    store: await openIdentityStore(dir, random),
+    store,
     finder,
+    keeper: cas,
     clock,
     machineClock,
     random,
@@ -81,7 +104,7 @@ export async function joinAsProxy(
   const cluster = await retrying((s) => finder.find(s), { clock, random, signal })
   const client = apiClient({
     baseUrl: cluster.api,
-    trust: cluster.trust,
+    trust: () => cluster.trust,
     cluster: cluster.cluster,
     identity: current,
     clock: machineClock,
@@ -93,6 +116,7 @@ export async function joinAsProxy(
     cluster,
     clock,
     api: client,
+    cas,
     current,
     keep(changed) {
       onChange = changed

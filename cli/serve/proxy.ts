@@ -103,6 +103,7 @@ export async function serveProxy(cli: Cli, config: ServeConfig): Promise<void> {
       publicAddresses: () => [...new Set([...publicAddresses, ...own(), peer()])],
       peerAddress: peer,
       policy: apiPolicySource(identity.api),
+      onPolicy: (policy) => identity.cas.takePolicy(policy),
       cas: () => bundleOf(identity.current()),
       discovery: (proxies) => ({
         cluster: identity.cluster.cluster,

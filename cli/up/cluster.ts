@@ -1,5 +1,6 @@
 /** The cluster itself: control plane and proxy behind one HTTPS listener, with certificates that are renewed while it runs. */
 import type { Log } from '../../core/log.ts'
+import { reasonOf } from '../../core/errors.ts'
 import { createMetrics, type Metrics } from '../../core/metrics/metrics.ts'
 import type { Health } from '../../net/diagnostics.ts'
 import { createLocalControlPlane, type LocalControlPlaneOptions } from '../../functions/wiring.ts'
@@ -36,6 +37,8 @@ export interface ClusterDeps {
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  readonly azure?: LocalControlPlaneOptions['azure'] | undefined
+  readonly kubernetes?: LocalControlPlaneOptions['kubernetes'] | undefined
   /** Default: as the control plane has it. */
   readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
@@ -60,6 +63,8 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     random,
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.azure ? { azure: deps.azure } : {}),
+    ...(deps.kubernetes ? { kubernetes: deps.kubernetes } : {}),
     ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())
@@ -76,6 +81,17 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
   stopping.push(() => proxy.stop())
   port = listener.port
   await proxy.start(`https://${main()}`)
+  async function renew(): Promise<void> {
+    names = namesFor(listen.host)
+    const next = await tls.renew(names)
+    if (next) listener.setTls(next)
+    await identity.renew()
+  }
+  stopping.push(
+    plane.onCaChange(() => {
+      renew().catch((e: unknown) => log.error('up.renewal_failed', { reason: reasonOf(e) }))
+    }),
+  )
   return {
     plane,
     address: main(),
@@ -83,18 +99,13 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     client: (bearer) =>
       apiClient({
         baseUrl: `https://${main()}`,
-        trust: { system: false, ca: plane.caBundle.host.x509 },
+        trust: () => ({ system: false, ca: plane.caBundle.host.x509 }),
         bearer,
         clock,
         random,
       }),
     origin: `https://${main()}`,
     ready: () => proxy.ready(),
-    async renew() {
-      names = namesFor(listen.host)
-      const next = await tls.renew(names)
-      if (next) listener.setTls(next)
-      await identity.renew()
-    },
+    renew,
   }
 }

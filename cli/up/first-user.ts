@@ -114,6 +114,10 @@ export async function signInOwner(deps: {
   const publicKey = spki(createPublicKey(keyPem)).toString('base64url')
   const sshConfig = sshConfigFile({ cluster: plane.cluster, profileDir: dir, self: cli.self })
 
+  const file = (name: string, content: string) =>
+    writeAtomic(path.join(deps.dataDir, name), content, random)
+  /** What else than time makes a profile old: other addresses, other CAs. */
+  const shape = (): string => JSON.stringify([cluster.proxies(), plane.caBundle])
   let written = ''
   async function issue(): Promise<Instant> {
     const now = clock.now()
@@ -124,7 +128,8 @@ export async function signInOwner(deps: {
       { code: 'ERR_INTERNAL' },
     )
     const expires = fromSeconds(answer.expires)
-    written = proxies.join()
+    written = shape()
+    const { host } = plane.caBundle
     await saveProfile(dir, {
       cluster: plane.cluster,
       api: origin,
@@ -132,24 +137,22 @@ export async function signInOwner(deps: {
       user: owner.user,
       caPins: plane.caPins,
       expires,
-      hostCas: plane.caBundle.host.x509,
+      hostCas: host.x509,
       keyPem,
       certificatePem: answer.x509,
       sshCertificate: answer.ssh,
-      knownHosts: knownHosts(plane.cluster, plane.caBundle.host.ssh),
+      knownHosts: knownHosts(plane.cluster, host.ssh),
       sshConfig,
       policyKeys: plane.caBundle.policy,
       operatorKey,
     })
+    await file('ca.pem', host.x509.join(''))
     return plus(now, (expires - now) / 2)
   }
 
   // At every start: the address may have changed, and roles as well.
   let renewAt = await issue()
-  const file = (name: string, content: string) =>
-    writeAtomic(path.join(deps.dataDir, name), content, random)
   await file('ssh_config', sshConfig)
-  await file('ca.pem', plane.caBundle.host.x509.join(''))
   // With the content type, so that the curl of the screen stays one short line.
   const header = `authorization: Bearer ${operatorKey}\ncontent-type: application/json\n`
   await file('operator.header', header)
@@ -158,7 +161,7 @@ export async function signInOwner(deps: {
     api,
     newKey: fresh ? operatorKey : undefined,
     async renew() {
-      if (clock.now() >= renewAt || cluster.proxies().join() !== written) renewAt = await issue()
+      if (clock.now() >= renewAt || shape() !== written) renewAt = await issue()
     },
   }
 }

@@ -1,4 +1,4 @@
-/** The identity of the proxy in this process: one id for each data directory, a certificate renewed at half of its life. */
+/** The identity of the proxy in this process: one id for each data directory, a certificate renewed at half of its life or when the CA changes. */
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { plus, type Clock, type Instant } from '../../core/clock.ts'
@@ -29,25 +29,26 @@ async function proxyId(dataDir: string, clock: Clock, random: Random): Promise<P
 }
 
 export async function localProxyIdentity(deps: {
-  readonly plane: Pick<LocalControlPlane, 'issueProxyIdentity'>
+  readonly plane: Pick<LocalControlPlane, 'issueProxyIdentity' | 'caBundle'>
   readonly dataDir: string
   readonly clock: Clock
   readonly random: Random
 }): Promise<LocalProxyIdentity> {
   const { plane, clock } = deps
   const id = await proxyId(deps.dataDir, clock, deps.random)
-  async function issue(): Promise<{ credential: ProxyCredential; renewAt: Instant }> {
+  async function issue(): Promise<{ credential: ProxyCredential; ca: string; renewAt: Instant }> {
     const key = generateKey()
     const now = clock.now()
-    const { certificate, expires } = await plane.issueProxyIdentity(id, key.publicKey)
+    const { certificate, caPem, expires } = await plane.issueProxyIdentity(id, key.publicKey)
     const credential = { certificate, signer: keySigner(key.privateKey) }
-    return { credential, renewAt: plus(now, (expires - now) / 2) }
+    return { credential, ca: caPem, renewAt: plus(now, (expires - now) / 2) }
   }
   let held = await issue()
   return {
     current: () => held.credential,
     async renew() {
-      if (clock.now() >= held.renewAt) held = await issue()
+      const signs = plane.caBundle.host.x509[0]
+      if (clock.now() >= held.renewAt || signs !== held.ca) held = await issue()
     },
   }
 }

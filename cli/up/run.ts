@@ -69,12 +69,14 @@ export async function up(cli: Cli, options: UpOptions): Promise<void> {
       : undefined
     await writeSecondAgent(deps)
 
-    const renewals = clock.every(RENEW_CHECK_MS, () => {
+    const renew = (): void => {
       Promise.all([cluster.renew(), owner.renew()]).catch((e: unknown) =>
         log.error('up.renewal_failed', { reason: reasonOf(e) }),
       )
-    })
+    }
+    const renewals = clock.every(RENEW_CHECK_MS, renew)
     stopping.push(() => renewals.cancel())
+    stopping.push(cluster.plane.onCaChange(renew))
 
     const paint = painter(cli.stdout, cli.env.noColor)
     const shown = screen(

@@ -42,17 +42,16 @@ export function startProxy(deps: {
     invariant(source, 'the proxy was started')
     return source
   }
-  const hostCas = plane.caBundle.host.x509.map((pem) => readCertificate(pem))
-  const userCas = plane.caBundle.user.x509.map((pem) => readCertificate(pem))
-  const policyKeys = plane.caBundle.policy.map((jwk): KeyObject =>
-    createPublicKey({ key: { ...jwk }, format: 'jwk' }),
-  )
+  const certificates = (pems: readonly string[]) => pems.map((pem) => readCertificate(pem))
   const proxy = createProxy({
     cluster: plane.cluster,
     identity: () => identity.current(),
-    hostCas: () => hostCas,
-    userCas: () => userCas,
-    policyKeys: () => policyKeys,
+    hostCas: () => certificates(plane.caBundle.host.x509),
+    userCas: () => certificates(plane.caBundle.user.x509),
+    policyKeys: () =>
+      plane.caBundle.policy.map((jwk): KeyObject =>
+        createPublicKey({ key: { ...jwk }, format: 'jwk' }),
+      ),
     presence: plane.stores.presence,
     publicAddresses: deps.addresses,
     policy: {
@@ -71,7 +70,7 @@ export function startProxy(deps: {
     async start(origin) {
       api = apiClient({
         baseUrl: origin,
-        trust: { system: false, ca: plane.caBundle.host.x509 },
+        trust: () => ({ system: false, ca: plane.caBundle.host.x509 }),
         cluster: plane.cluster,
         identity: () => identity.current(),
         clock,

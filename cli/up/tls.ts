@@ -1,4 +1,4 @@
-/** The TLS certificate of the local listener: made at start, made again when names change or half of its life has passed. */
+/** The TLS certificate of the local listener: made at start, made again when names or the CA change or half of its life has passed. */
 import { plus, type Clock, type Instant } from '../../core/clock.ts'
 import { generateKey } from '../../core/certs/signer.ts'
 import type { LocalControlPlane } from '../../functions/wiring.ts'
@@ -15,10 +15,12 @@ interface Issued {
   readonly material: TlsMaterial
   readonly names: Names
   readonly renewAt: Instant
+  /** PEM of the CA that signed it. */
+  readonly ca: string
 }
 
 export async function serverTls(
-  plane: Pick<LocalControlPlane, 'issueServerCertificate'>,
+  plane: Pick<LocalControlPlane, 'issueServerCertificate' | 'caBundle'>,
   clock: Clock,
   first: Names,
 ): Promise<ServerTls> {
@@ -36,6 +38,7 @@ export async function serverTls(
         chain: `${pem}${caPem}`,
       },
       names,
+      ca: caPem,
       renewAt: plus(now, (expires - now) / 2),
     }
   }
@@ -45,7 +48,8 @@ export async function serverTls(
       return issued.material
     },
     async renew(names) {
-      if (sameNames(names, issued.names) && clock.now() < issued.renewAt) return undefined
+      const same = sameNames(names, issued.names) && plane.caBundle.host.x509[0] === issued.ca
+      if (same && clock.now() < issued.renewAt) return undefined
       issued = await issue(names)
       return issued.material
     },

@@ -17,6 +17,10 @@ export const policyAnswer = z.object({
   policy: z.string(),
   /** Compact JWS of a `Freshness`. */
   freshness: z.string(),
+  /** How the policy key came to be the one it is, for who was away while it changed. */
+  links: z.array(z.string()).exactOptional(),
+  /** Compact JWS of the CAs, for a proxy to hand on. */
+  cas: z.string().exactOptional(),
 })
 export type PolicyAnswer = z.output<typeof policyAnswer>
 

@@ -25,6 +25,8 @@ export type RouteClaims = z.output<typeof routeClaims>
 export const routeAnswer = z.object({
   route: z.string(),
   proxies: z.array(z.string()),
+  /** Counts changes of the CAs: a client that knows fewer asks for them. */
+  ca_version: z.int().exactOptional(),
   /** For apps: how to speak to it. */
   protocol: z.enum(['tcp', 'http']).optional(),
 })

@@ -36,6 +36,10 @@ function mayIssue(root: Certificate, leaf: Certificate): boolean {
   return !wanted || !root.parts.subjectKeyId || wanted.equals(root.parts.subjectKeyId)
 }
 
+/** Whether this very CA signed the leaf; says nothing about times and usage. */
+export const issuedBy = (leaf: Certificate, root: Certificate): boolean =>
+  mayIssue(root, leaf) && signedBy(leaf, root)
+
 /** Returns when it holds; throws ERR_CERT_INVALID with the exact reason in `internal`. */
 export function verifyLeaf(certificate: Certificate, options: VerifyLeafOptions): void {
   const { roots, now, usage } = options

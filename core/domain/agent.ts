@@ -29,4 +29,6 @@ export interface ServiceIdentity {
   readonly previous: Thumbprint
   readonly issued: Instant
   readonly expires: Instant
+  /** Pin of the CA that signed the newest certificate; undefined for certificates from before rotations were known. */
+  readonly ca: string | undefined
 }

@@ -31,6 +31,11 @@ export const caBundle = z.object({
   user: ca,
   policy: z.array(jwk),
   ca_pins: z.array(pin),
+  /** Counts changes of the CAs. */
+  ca_version: z.int().exactOptional(),
+  /** The same, signed by the policy key (core/api/cas.ts), and how that key came to be the one it is. */
+  signed: z.string().exactOptional(),
+  policy_links: z.array(z.string()).exactOptional(),
 })
 export type CaDocument = z.output<typeof caBundle>
 

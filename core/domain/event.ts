@@ -35,6 +35,8 @@ export const EVENT_TYPES = [
   'lock.delete',
   'cert.issue',
   'operator.bootstrap',
+  'ca.rotate',
+  'ca.rollback',
   ...AGENT_EVENT_TYPES,
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

@@ -32,7 +32,14 @@ export interface Policy {
   /** The roles each user holds now; a user that is not listed holds none. */
   readonly users: Readonly<Record<string, readonly string[]>>
   readonly locks: readonly Lock[]
+  /** In each list the one that signs comes first. */
   readonly cas: CaBundle
+  /** Counts changes of the CAs. */
+  readonly caVersion?: number
+  /** `sha256:…` of host CA keys that are trusted no more, whatever a configuration pins. */
+  readonly retired?: readonly string[]
+  /** By when an agent whose certificate is not of the first host CA has renewed it; epoch seconds. */
+  readonly renewBy?: number
 }
 
 /** Payload of the freshness JWS, typ `postern-fresh+jws`. */

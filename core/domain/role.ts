@@ -16,6 +16,7 @@ export const RULE_KINDS = [
   'app',
   'event',
   'agent',
+  'ca',
 ] as const
 export type RuleKind = (typeof RULE_KINDS)[number]
 export const RULE_VERBS = ['list', 'read', 'create', 'update', 'delete'] as const

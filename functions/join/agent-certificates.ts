@@ -25,7 +25,8 @@ export async function issueAgentCredentials(
   identity: ServiceIdentity,
   publicKey: KeyObject,
 ): Promise<Credentials> {
-  const { cluster, hostCa, cas, random } = deps
+  const { cluster, cas, random } = deps
+  const hostCa = deps.hostCa()
   const { id, nodeName } = agent
   const { service, expires } = identity
   const notBefore = plus(identity.issued, -LIMITS.certBackdate.value)
@@ -61,7 +62,7 @@ export async function issueAgentCredentials(
           random,
         )
       : undefined
-  const { host, user, policy } = cas.bundle
+  const { host, user, policy } = cas.now.bundle
   return {
     cluster,
     agent_id: id,

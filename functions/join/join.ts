@@ -12,7 +12,7 @@ import {
   type JoinPayload,
   type JoinRequest,
 } from '../../core/api/join.ts'
-import { thumbprint } from '../../core/certs/signer.ts'
+import { caPin, thumbprint } from '../../core/certs/signer.ts'
 import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { JoinToken } from '../../core/domain/token.ts'
 import { AppError, type ErrorCode, type ErrorDetails } from '../../core/errors.ts'
@@ -182,6 +182,9 @@ export function createJoiner(deps: JoinDeps): Joiner {
     sts: deps.sts,
     issuerKeys: deps.issuerKeys,
     random,
+    arm: deps.arm,
+    reviewer: deps.reviewer,
+    azureSigningKeys: () => deps.azureSigningKeys(),
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,
@@ -205,6 +208,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       service: payload.service,
       key: thumbprint(keys.service),
       certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
+      ca: caPin(deps.hostCa().certificate.publicKey),
+      trustedCas: deps.cas.now.pins,
       names: payload.service === 'proxy' ? [] : [{ kind: 'node', name: payload.node_name }],
       spend: facts.spend,
       bound: facts.bound,

@@ -10,7 +10,7 @@ import {
   type RenewRequest,
 } from '../../core/api/join.ts'
 import { identityOf } from '../../core/certs/identity.ts'
-import { thumbprint } from '../../core/certs/signer.ts'
+import { caPin, thumbprint } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
@@ -57,7 +57,7 @@ function agentOf(
   try {
     certificate = readCertificate(Buffer.from(payload.certificate, 'base64url'))
     const inLife = now < certificate.notAfter ? now : plus(certificate.notAfter, -1)
-    verifyLeaf(certificate, { roots: deps.cas.host, now: inLife, usage: 'client' })
+    verifyLeaf(certificate, { roots: deps.cas.now.host, now: inLife, usage: 'client' })
   } catch (cause) {
     throw new AppError('ERR_RENEWAL_REFUSED', undefined, { cause, internal: reasonOf(cause) })
   }
@@ -128,6 +128,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
         generation: payload.generation,
         current: certificate.thumbprint,
         next: thumbprint(next),
+        ca: caPin(deps.hostCa().certificate.publicKey),
         certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
       })
       switch (outcome.kind) {

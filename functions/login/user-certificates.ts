@@ -66,13 +66,13 @@ export interface IssuedUserCertificates {
 export async function issueUserCertificates(
   deps: {
     readonly cluster: string
-    readonly userCa: Authority
+    readonly userCa: () => Authority
     readonly clock: Clock
     readonly random: Random
   },
   { user, roles, publicKey, ttl, notAfter }: UserCertificateRequest,
 ): Promise<IssuedUserCertificates> {
-  const { certificate, signer } = deps.userCa
+  const { certificate, signer } = deps.userCa()
   const now = deps.clock.now()
   const wanted = plus(now, lifetime(roles, ttl))
   const end = notAfter === undefined ? wanted : Math.min(wanted, notAfter)

@@ -149,7 +149,7 @@ async function identify(deps: CallerDeps, c: Ctx): Promise<Caller> {
     pathAndQuery: pathAndQuery(c.req.url),
     body: c.get('body'),
     cluster: deps.cluster,
-    roots: deps.cas,
+    roots: deps.cas.now,
     now,
   })
   if (WRITES.has(c.req.method)) await spend(deps, signed, now)

@@ -3,6 +3,7 @@
  * test holds it to the routes that exist.
  */
 import type * as z from 'zod'
+import { caDocument, caList, rollbackRequest, rotateRequest } from '../../core/api/cas.ts'
 import * as documents from '../../core/api/documents.ts'
 import {
   challengeAnswer,
@@ -139,6 +140,18 @@ export const OPERATIONS: readonly Operation[] = [
     errors: ['ERR_NOT_FOUND', 'ERR_CONFLICT'],
   }),
   remove('/v1/locks/{name}', 'Remove a lock.'),
+
+  get('/v1/cas', 'operator', 'How far each CA is in its rotation.', { output: caList }),
+  post('/v1/cas/{name}/rotate', 'operator', 'Begin a rotation of a CA, or move it on.', {
+    input: [rotateRequest],
+    output: caDocument,
+    errors: ['ERR_NOT_FOUND', 'ERR_CONFLICT'],
+  }),
+  post('/v1/cas/{name}/rollback', 'operator', 'Back to the key from before the rotation.', {
+    input: [rollbackRequest],
+    output: caDocument,
+    errors: ['ERR_NOT_FOUND', 'ERR_CONFLICT'],
+  }),
 
   ...served('node', documents.nodeDocument),
   ...served('app', documents.appDocument),

@@ -6,10 +6,12 @@ import { createHash } from 'node:crypto'
 import { FRESHNESS_TYP, POLICY_TYP } from '../../core/api/policy.ts'
 import { jwsSign } from '../../core/certs/jws.ts'
 import { seconds, type Instant } from '../../core/clock.ts'
+import { renewBy } from '../../core/domain/ca.ts'
 import type { Freshness, Policy } from '../../core/domain/policy.ts'
 import { AppError, invariant } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { PolicyDeps } from '../deps.ts'
+import { publishCas } from './signed-cas.ts'
 import type { SignedFreshness, SignedPolicy } from '../store/policy-store.ts'
 
 export interface PolicyPublisher {
@@ -20,7 +22,7 @@ export interface PolicyPublisher {
 }
 
 type Deps = Pick<PolicyDeps, 'cluster' | 'cas' | 'clock' | 'policySigner'> & {
-  readonly stores: Pick<PolicyDeps['stores'], 'policy'>
+  readonly stores: Pick<PolicyDeps['stores'], 'policy' | 'cas'>
 }
 
 const payloadOf = (jws: string): Buffer => Buffer.from(jws.split('.')[1] ?? '', 'base64url')
@@ -31,6 +33,11 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
 
   async function sign(now: Instant): Promise<SignedPolicy> {
     const snapshot = await store.snapshot(now)
+    // A CA's change bumps the version like any other; what is read after the version is never older than it.
+    await deps.cas.refresh('now')
+    const { bundle, retired, version: caVersion } = deps.cas.now
+    const host = deps.cas.states.find((state) => state.kind === 'host')
+    const by = host && renewBy(host)
     const policy: Policy = {
       cluster,
       version: snapshot.version,
@@ -39,9 +46,13 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
       roles: snapshot.roles,
       users: Object.fromEntries(snapshot.users.map((user) => [user.name, user.roles])),
       locks: snapshot.locks,
-      cas: deps.cas.bundle,
+      cas: bundle,
+      caVersion,
+      ...(retired.length > 0 ? { retired } : {}),
+      ...(by === undefined ? {} : { renewBy: seconds(by) }),
     }
-    const jws = await jwsSign(policySigner, { typ: POLICY_TYP }, policy)
+    await publishCas(deps)
+    const jws = await jwsSign(policySigner(), { typ: POLICY_TYP }, policy)
     if (jws.length > LIMITS.policySize.value)
       throw new AppError('ERR_INTERNAL', undefined, {
         internal: `the policy has ${jws.length} bytes; the limit is ${LIMITS.policySize.value}`,
@@ -90,7 +101,7 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
         digest: policy.digest,
         issued: seconds(now),
       }
-      const jws = await jwsSign(policySigner, { typ: FRESHNESS_TYP }, claims)
+      const jws = await jwsSign(policySigner(), { typ: FRESHNESS_TYP }, claims)
       return store.publishFreshness({ version: policy.version, issued: now, jws })
     },
   }

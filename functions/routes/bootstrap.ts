@@ -13,12 +13,14 @@ import { caPin } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { verifyCa } from '../../core/certs/x509-verify.ts'
 import type { Clock, Instant } from '../../core/clock.ts'
+import { trustedKeys } from '../../core/domain/ca.ts'
 import { AppError, badField, reasonOf } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import { bootstrap, createDefaultRoles } from '../bootstrap.ts'
 import { body, sourceIp, type Ctx, type VerbApp } from '../http.ts'
 import { deployerOf } from '../middleware/deployer.ts'
 import { bundleOf } from '../signers/public-cas.ts'
+import { stateOf } from '../store/ca-store.ts'
 import type { Stores } from '../store/stores.ts'
 
 export interface BootstrapRouteDeps {
@@ -28,7 +30,7 @@ export interface BootstrapRouteDeps {
   readonly random: Random
   /** Public halves of the keys that the other verbs sign with. */
   readonly keys: { readonly host: KeyObject; readonly user: KeyObject; readonly policy: KeyObject }
-  readonly stores: Pick<Stores, 'cluster' | 'roles' | 'users' | 'apiKeys' | 'events'>
+  readonly stores: Pick<Stores, 'cluster' | 'cas' | 'roles' | 'users' | 'apiKeys' | 'events'>
 }
 
 const ROLES = ['access', 'editor', 'auditor'] as const
@@ -74,7 +76,10 @@ export function bootstrapRoutes(app: VerbApp, deps: BootstrapRouteDeps): void {
       traits: asked.logins === undefined ? {} : { logins: asked.logins },
       by: { arn: deployer.arn, ip: sourceIp(c), request: c.get('requestId') },
     })
-    const hosts = (cluster.cas?.host.x509 ?? []).map((pem) => readCertificate(pem))
+    const host = stateOf(await stores.cas.states(), 'host')
+    const pins = host
+      ? trustedKeys(host).map((key) => key.pin)
+      : (cluster.cas?.host.x509 ?? []).map((pem) => caPin(readCertificate(pem).publicKey))
     const answer: BootstrapAnswer = {
       cluster: cluster.name,
       created: !known?.cas,
@@ -82,7 +87,7 @@ export function bootstrapRoutes(app: VerbApp, deps: BootstrapRouteDeps): void {
       roles: [...ROLES],
       operator_key: made.operatorKey,
       key_id: made.keyId,
-      ca_pins: hosts.map((certificate) => caPin(certificate.publicKey)),
+      ca_pins: pins,
     }
     return c.json(answer)
   })

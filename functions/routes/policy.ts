@@ -28,10 +28,12 @@ export function policyRoutes(app: VerbApp, deps: PolicyDeps): void {
     c.header('etag', etag)
     c.header(FRESHNESS_HEADER, stamp.jws)
     if (c.req.header('if-none-match') === etag) return c.body(null, 304)
+    const cas = await deps.stores.cas.signed()
     const answer: PolicyAnswer = {
       version: policy.version,
       policy: policy.jws,
       freshness: stamp.jws,
+      ...(cas ? { cas: cas.jws, links: [...cas.links] } : {}),
     }
     return c.json(answer)
   })

@@ -1,19 +1,18 @@
 /** What anyone may know: where the cluster is, and the public halves of its CAs. Pins shown here are never trusted by clients. */
 import type { CaDocument, Discovery, Ping } from '../../core/domain/cluster.ts'
 import { JOIN_METHODS } from '../../core/domain/token.ts'
-import type { BaseDeps } from '../deps.ts'
+import type { ApiDeps } from '../deps.ts'
 import type { VerbApp } from '../http.ts'
 
-export function publicRoutes(app: VerbApp, deps: BaseDeps): void {
+export function publicRoutes(app: VerbApp, deps: ApiDeps): void {
   const { cluster, cas } = deps
-  const caPins = [...cas.pins]
 
   app.get('/.well-known/postern', (c) => {
     const discovery: Discovery = {
       cluster,
       api: deps.origins()[0] ?? new URL(c.req.url).origin,
       proxies: [...deps.proxies()],
-      ca_pins: caPins,
+      ca_pins: [...cas.now.pins],
     }
     return c.json(discovery)
   })
@@ -24,19 +23,22 @@ export function publicRoutes(app: VerbApp, deps: BaseDeps): void {
       version: deps.version,
       proxies: [...deps.proxies()],
       join_methods: [...JOIN_METHODS],
-      ca_pins: caPins,
+      ca_pins: [...cas.now.pins],
     }
     return c.json(ping)
   })
 
-  app.get('/v1/ca', (c) => {
-    const { host, user, policy } = cas.bundle
+  app.get('/v1/ca', async (c) => {
+    const { host, user, policy } = cas.now.bundle
+    const signed = await deps.stores.cas.signed()
     const document: CaDocument = {
       cluster,
       host: { x509: [...host.x509], ssh: [...host.ssh] },
       user: { x509: [...user.x509], ssh: [...user.ssh] },
       policy: [...policy],
-      ca_pins: caPins,
+      ca_pins: [...cas.now.pins],
+      ca_version: cas.now.version,
+      ...(signed ? { signed: signed.jws, policy_links: [...signed.links] } : {}),
     }
     return c.json(document)
   })

@@ -70,8 +70,9 @@ export function routeRoutes(app: VerbApp, deps: PolicyDeps): void {
       exp: seconds(now) + LIMITS.routeTtl.value / 1000,
     }
     const answer: RouteAnswer = {
-      route: await jwsSign(policySigner, { typ: ROUTE_TYP }, claims),
+      route: await jwsSign(policySigner(), { typ: ROUTE_TYP }, claims),
       proxies: [...new Set(online.flatMap(({ proxies }) => proxies))],
+      ca_version: deps.cas.now.version,
       ...(first.protocol === undefined ? {} : { protocol: first.protocol }),
     }
     return c.json(answer)

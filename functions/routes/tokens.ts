@@ -93,7 +93,7 @@ export function tokenRoutes(app: VerbApp, deps: ApiDeps): void {
       roles: [...token.roles],
       join_method: token.method,
       max_uses: token.maxUses ?? null,
-      ca_pins: [...deps.cas.pins],
+      ca_pins: [...deps.cas.now.pins],
     }
     return c.json(created, 201, { location: `/v1/tokens/${encodeURIComponent(token.name)}` })
   })

@@ -1,14 +1,12 @@
 /** CA keys as files of one machine: PKCS#8 PEM, 0600, in a directory of mode 0700, made on first use. */
 import { createPrivateKey } from 'node:crypto'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { generateKey, keySigner, type Signer } from '../../core/certs/signer.ts'
-import { readCertificate, toPem } from '../../core/certs/x509-read.ts'
-import { createCaCertificate } from '../../core/certs/x509.ts'
-import { plus, type Clock } from '../../core/clock.ts'
+import { caPin, generateKey, keySigner, type Signer } from '../../core/certs/signer.ts'
+import type { CaKey, CaKind } from '../../core/domain/ca.ts'
 import { AppError } from '../../core/errors.ts'
-import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
-import type { Authority } from '../deps.ts'
+import type { CaKeyMaker } from '../ca/keyring.ts'
 import { loadOrCreate, privateDir } from './private-dir.ts'
 
 /** The signer of `<dir>/<name>.key.pem`. Throws ERR_DATA_DIR_UNSAFE when others may read it or it is no key of ours. */
@@ -25,28 +23,45 @@ export function fileSigner(dir: string, name: string, random: Random): Signer {
   }
 }
 
-/** A CA whose key and self-signed certificate are files. The certificate is made once and then kept, byte for byte. */
-export async function fileAuthority(
-  dir: string,
-  ca: { readonly file: string; readonly commonName: string },
-  deps: { readonly clock: Clock; readonly random: Random },
-): Promise<Authority> {
-  const signer = fileSigner(dir, ca.file, deps.random)
-  const now = deps.clock.now()
-  const fresh = await createCaCertificate(
-    {
-      name: ca.commonName,
-      signer,
-      notBefore: plus(now, -LIMITS.certBackdate.value),
-      notAfter: plus(now, LIMITS.caCertTtl.value),
+/** `host` for the key that a cluster was made with, `host-<random>` for each one after it. */
+const REF = /^(host|user|policy)(-[0-9a-f]{16})?$/
+
+/**
+ * The keys of a directory. One that the table names must be there: making a new one in its place would give a CA that nobody
+ * trusts. A retired key is deleted.
+ */
+export function fileKeyring(dir: string, random: Random): CaKeyMaker {
+  const refOf = (kind: CaKind, key: Pick<CaKey, 'ref'>): string => {
+    const ref = key.ref === '' ? kind : key.ref
+    if (REF.test(ref) && ref.split('-')[0] === kind) return ref
+    throw new AppError(
+      'ERR_DATA_DIR_UNSAFE',
+      `${dir}: the ${kind} CA names no key of this directory`,
+    )
+  }
+  return {
+    async open(kind, key) {
+      const name = refOf(kind, key)
+      const file = join(dir, `${name}.key.pem`)
+      if (!existsSync(file))
+        throw new AppError(
+          'ERR_DATA_DIR_UNSAFE',
+          `${file}: is missing; it is the key of the ${kind} CA`,
+        )
+      const signer = fileSigner(dir, name, random)
+      if (caPin(signer.publicKey) === key.pin) return signer
+      throw new AppError('ERR_DATA_DIR_UNSAFE', `${file}: is not the key of the ${kind} CA`)
     },
-    deps.random,
-  )
-  const pem = loadOrCreate(dir, `${ca.file}.cert.pem`, deps.random, () => Buffer.from(toPem(fresh)))
-  const certificate = readCertificate(pem.toString('utf8'))
-  if (!certificate.publicKey.equals(signer.publicKey))
-    throw new AppError('ERR_DATA_DIR_UNSAFE', `${dir}: ${ca.file}.cert.pem is not of its key`)
-  return { certificate, signer }
+    async create(kind) {
+      const ref = `${kind}-${random.bytes(8).toString('hex')}`
+      return { ref, signer: fileSigner(dir, ref, random) }
+    },
+    async retire(kind, key) {
+      const name = refOf(kind, key)
+      for (const file of [`${name}.key.pem`, `${name}.cert.pem`])
+        rmSync(join(dir, file), { force: true })
+    },
+  }
 }
 
 /** Random bytes of this cluster that seal what the server hands out: challenges, cursors, kept answers. */

@@ -18,6 +18,8 @@ export interface Renewal {
   /** The key to certify next. */
   readonly next: Thumbprint
   readonly certificateExpires: Instant
+  /** Pin of the CA that signs it. */
+  readonly ca: string
 }
 
 export type RenewalOutcome =

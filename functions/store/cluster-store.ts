@@ -7,7 +7,7 @@ export interface Cluster {
   readonly id: string
   readonly name: string
   readonly created: Instant
-  /** Public halves only. undefined where another place keeps them (files of a single machine). */
+  /** Public halves of the CAs that a deployment was made with; what a rotation made of them is in the CAs' own rows. */
   readonly cas: CaBundle | undefined
 }
 
@@ -16,6 +16,4 @@ export interface ClusterStore {
   get(): Promise<Cluster | undefined>
   /** Put if absent: of racing first starts one wins, and every caller gets the winner's row. */
   init(cluster: Cluster): Promise<Cluster>
-  /** Replaces the public CAs; ERR_CONFLICT when `expected` is not what is stored, so that a rotation cannot undo another. */
-  replaceCas(expected: CaBundle | undefined, cas: CaBundle): Promise<void>
 }

@@ -29,6 +29,9 @@ export interface JoinCommit {
   readonly key: Thumbprint
   /** When the certificate about to be signed expires. */
   readonly certificateExpires: Instant
+  /** Pin of the CA that signs it, and those of all that are trusted: a certificate of another one is worth nothing. */
+  readonly ca: string
+  readonly trustedCas: readonly string[]
   /** Taken by this join, all or none; `allowedNames` of the token is the caller's check. */
   readonly names: readonly NameClaim[]
   /** Bearer evidence that this join spends, all or none with the rest. `id` says which method's it is. */

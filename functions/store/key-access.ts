@@ -10,16 +10,17 @@ export interface KeyAccess {
 const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
 const POLICY_SOURCES = ['ROLE#', 'USER#', 'LOCK#'] as const
 const REQUESTS = ['IDEM#', 'ONCE#'] as const
+/** What every verb reads before it answers: the cluster's name and its CAs. */
+const BASE = ['CLUSTER', 'CA'] as const
 
 export const KEY_ACCESS = {
   /** Resources, tokens, roles, users, locks, events. Signs nothing. */
   api: {
     read: [
-      'CLUSTER',
+      ...BASE,
+      'POLICY#cas',
       'TOKEN#',
-      'SECRET#',
       'AGENT#',
-      'KEY#',
       'NAME#',
       'TUNNEL#',
       'LEASE',
@@ -30,7 +31,7 @@ export const KEY_ACCESS = {
       'LIST#',
       ...POLICY_SOURCES,
       ...EVENTS,
-      ...REQUESTS,
+      'IDEM#',
     ],
     write: [
       'TOKEN#',
@@ -52,7 +53,7 @@ export const KEY_ACCESS = {
   /** Join and renewal: makes agents, counts tokens, may lock a copied identity. */
   join: {
     read: [
-      'CLUSTER',
+      ...BASE,
       'TOKEN#',
       'SECRET#',
       'USE#',
@@ -79,14 +80,15 @@ export const KEY_ACCESS = {
   },
   /** Sign-in: the only one that reads password hashes. */
   login: {
-    read: ['CLUSTER', 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
+    read: [...BASE, 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#'],
     write: ['ONCE#', ...EVENTS],
   },
   /** Signs the policy, its freshness, and routes. */
   policy: {
     read: [
-      'CLUSTER',
+      ...BASE,
       'POLICY#version',
+      'POLICY#cas',
       'POLICY#signed',
       'POLICY#freshness',
       'POLICYDOC#',
@@ -96,22 +98,35 @@ export const KEY_ACCESS = {
       'LEASE',
       'LOCKED#',
       'APIKEY#',
-      'ONCE#',
       ...POLICY_SOURCES,
     ],
     /** The version is bumped when the signed document grows old. */
     write: [
       'POLICY#version',
+      'POLICY#cas',
       'POLICY#signed',
       'POLICY#freshness',
       'POLICYDOC#',
       'ONCE#',
-      ...EVENTS,
     ],
+  },
+  /** Rotates the CAs: makes and retires keys, and says who is trusted. Nobody else writes their rows. */
+  rotate: {
+    read: [
+      ...BASE,
+      'POLICY#cas',
+      'AGENT#',
+      'LIST#',
+      'LOCKED#',
+      'APIKEY#',
+      'ONCE#',
+      ...POLICY_SOURCES,
+    ],
+    write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {
-    read: ['CLUSTER', 'ROLE#', 'USER#'],
+    read: [...BASE, 'ROLE#', 'USER#'],
     write: ['CLUSTER', 'ROLE#', 'USER#', 'POLICY#version', 'APIKEY#', 'KEYID#', ...EVENTS],
   },
   /** Join tokens that a stack declares for its own machines. Each gets the one key of its token in place of the prefix. */

@@ -14,6 +14,7 @@ import { systemClock, type Clock } from '../../core/clock.ts'
 import { systemRandom, type Random } from '../../core/random.ts'
 import { createAgentStore } from './dynamo/agents.ts'
 import { createApiKeyStore } from './dynamo/api-keys.ts'
+import { createCaStore } from './dynamo/cas.ts'
 import { createClusterStore } from './dynamo/clusters.ts'
 import { createCursors } from './dynamo/cursor.ts'
 import { createEventStore } from './dynamo/events.ts'
@@ -55,6 +56,7 @@ export function openStores(options: StoreOptions): Stores {
     users,
     agents,
     cluster: createClusterStore({ table }),
+    cas: createCaStore({ table }),
     tokens: createTokenStore({ table, cursors, clock }),
     joins: createJoinStore({ table, locks }),
     boundKeypairs: createBoundKeypairStore({ table }),

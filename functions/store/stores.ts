@@ -2,6 +2,7 @@
 import type { AgentStore } from './agent-store.ts'
 import type { ApiKeyStore } from './api-key-store.ts'
 import type { BoundKeypairStore } from './bound-keypair-store.ts'
+import type { CaStore } from './ca-store.ts'
 import type { ClusterStore } from './cluster-store.ts'
 import type { EventStore } from './event-store.ts'
 import type { IdempotencyStore } from './idempotency-store.ts'
@@ -17,6 +18,7 @@ import type { UserStore } from './user-store.ts'
 
 export interface Stores {
   readonly cluster: ClusterStore
+  readonly cas: CaStore
   readonly tokens: TokenStore
   readonly joins: JoinStore
   readonly boundKeypairs: BoundKeypairStore

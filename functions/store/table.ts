@@ -6,6 +6,7 @@
  * only: what grants access compares with the clock. Within one index partition `gsi1sk` is unique.
  */
 import { seconds, type Instant } from '../../core/clock.ts'
+import type { CaKind } from '../../core/domain/ca.ts'
 import type { LockTarget } from '../../core/domain/lock.ts'
 import type { IdentityKind, ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { AgentId, EventId, KeyId, LockId, ProxyId, Thumbprint } from '../../core/ids.ts'
@@ -23,7 +24,8 @@ interface Row {
 
 /* prettier-ignore */
 export const ENTITIES = {
-  cluster:     { pk: 'CLUSTER', sk: 'CLUSTER', gsi1: '', ttl: '', invariant: 'One row, put if absent at the first start; never written again but for its public CAs.' },
+  cluster:     { pk: 'CLUSTER', sk: 'CLUSTER', gsi1: '', ttl: '', invariant: 'One row, put if absent at the first start; never written again.' },
+  ca:          { pk: 'CA', sk: '<kind>', gsi1: '', ttl: '', invariant: 'Moves by compare and set; every change bumps the policy version in the same transaction. Public halves only.' },
   token:       { pk: 'TOKEN#<name>', sk: 'TOKEN', gsi1: 'LIST#token#<shard> by name', ttl: 'a week after it expires', invariant: 'Uses are counted under the condition: there, this very one, not expired, uses left.' },
   secret:      { pk: 'SECRET#<sha256 of secret>', sk: 'SECRET', gsi1: '', ttl: 'with its token', invariant: 'Points to a token; counts only while that token names this hash. The secret itself is nowhere.' },
   use:         { pk: 'USE#<token>#<created>#<enrolment>', sk: 'USE', gsi1: '', ttl: 'with its token', invariant: 'Put if absent in the join: one use for one agent, whatever is repeated.' },
@@ -45,6 +47,7 @@ export const ENTITIES = {
   version:     { pk: 'POLICY#version', sk: 'POLICY', gsi1: '', ttl: '', invariant: 'Only ever counts up.' },
   signed:      { pk: 'POLICY#signed', sk: 'POLICY', gsi1: '', ttl: '', invariant: 'Points to the newest document; replaced only by a higher version.' },
   signedPart:  { pk: 'POLICYDOC#<version>#<digest>', sk: '<part>', gsi1: '', ttl: 'a day after it was replaced', invariant: 'Written completely before anything points to it.' },
+  signedCas:   { pk: 'POLICY#cas', sk: 'POLICY', gsi1: '', ttl: '', invariant: 'What the policy key signed of the CAs; never replaced by an older one.' },
   freshness:   { pk: 'POLICY#freshness', sk: 'POLICY', gsi1: '', ttl: '', invariant: 'Replaced only by a newer stamp.' },
   apiKey:      { pk: 'APIKEY#<sha256 of secret>', sk: 'APIKEY', gsi1: 'LIST#apikey#<shard> by id', ttl: 'a day after it expires', invariant: 'Put if absent together with its id. The secret itself is nowhere.' },
   apiKeyId:    { pk: 'KEYID#<id>', sk: 'KEYID', gsi1: '', ttl: 'with its key', invariant: 'Points to the hash; written and removed together with the key.' },
@@ -114,6 +117,7 @@ export const dayOf = (at: Instant): string => new Date(at).toISOString().slice(0
 
 export const keys = {
   cluster: () => own('CLUSTER', 'CLUSTER'),
+  ca: (kind: CaKind) => own('CA', kind),
   token: (name: string) => own(joinKey('TOKEN', name), 'TOKEN'),
   secret: (hash: string) => own(joinKey('SECRET', hash), 'SECRET'),
   /** `created` tells a token from an earlier one of the same name. */
@@ -143,6 +147,7 @@ export const keys = {
   signed: () => own('POLICY#signed', 'POLICY'),
   signedPart: (version: number, digest: string, part: number) =>
     own(joinKey('POLICYDOC', String(version), digest), String(part).padStart(4, '0')),
+  signedCas: () => own('POLICY#cas', 'POLICY'),
   freshness: () => own('POLICY#freshness', 'POLICY'),
   apiKey: (hash: string) => own(joinKey('APIKEY', hash), 'APIKEY'),
   apiKeyId: (id: KeyId) => own(joinKey('KEYID', id), 'KEYID'),

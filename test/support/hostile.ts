@@ -149,8 +149,9 @@ export async function rawTunnel(options: {
   const { target, cluster, identity, purpose } = options
   const url = new URL(TUNNEL_PATH, `wss://${target.host}:${target.port}`)
   const trust = { system: false, ca: options.ca, anyProxy: true }
-  const ws = await upgrade(url, { trust }, systemClock)
-  const channel = new HandshakeChannel(ws, systemClock, 10_000, LIMITS.messageMax.value)
+  const { link, head } = await upgrade(url, { trust }, systemClock)
+  const channel = new HandshakeChannel(link, systemClock, 10_000, LIMITS.messageMax.value)
+  link.start(head)
   const hello = makeHello(purpose, dialledAddress(url), systemRandom)
   channel.send(hello)
   const said = await channel.receive(decodeChallenge)

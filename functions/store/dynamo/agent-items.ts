@@ -41,8 +41,9 @@ const identities = codec(
     previous: idOf<Thumbprint>(),
     issued: time,
     expires: time,
+    ca: z.string().optional(),
   }),
-  (b): ServiceIdentity => b,
+  (b): ServiceIdentity => ({ ...b, ca: b.ca }),
 )
 export const identityFromItem = (item: Plain): ServiceIdentity => identities.fromItem(item)
 export const identityItem = (identity: ServiceIdentity): Plain =>

@@ -43,6 +43,7 @@ async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
     previous: r.current,
     issued: r.now,
     expires: r.certificateExpires,
+    ca: r.ca,
   }
   const key = claimKey(r.next, r.agentId, r.service, {
     now: r.now,

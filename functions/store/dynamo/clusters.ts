@@ -2,7 +2,6 @@
 import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
 import type { CaBundle, JsonWebKeyLike } from '../../../core/domain/policy.ts'
-import { AppError } from '../../../core/errors.ts'
 import type { Cluster, ClusterStore } from '../cluster-store.ts'
 import { keys } from '../table.ts'
 import { codec, time } from './codec.ts'
@@ -45,20 +44,6 @@ export function createClusterStore({ table }: { readonly table: TableClient }): 
       const item = itemOf(cluster)
       const { done, old } = await table.write({ put: item, when: absent })
       return clusters.fromItem(done || !old ? item : old)
-    },
-    async replaceCas(expected, cas) {
-      const { done } = await table.write({
-        key: keys.cluster(),
-        update: {
-          text: 'SET #cas = :cas',
-          names: { '#cas': 'cas' },
-          values: { ':cas': textOf(cas) },
-        },
-        when: expected
-          ? { text: '#cas = :old', values: { ':old': textOf(expected) } }
-          : { text: 'attribute_exists(pk) AND attribute_not_exists(#cas)' },
-      })
-      if (!done) throw new AppError('ERR_CONFLICT', 'The CAs were changed by somebody else')
     },
   }
 }

@@ -91,7 +91,12 @@ const firstIdentity = (join: JoinCommit, agentId: Agent['id']): ServiceIdentity 
   previous: join.key,
   issued: join.now,
   expires: join.certificateExpires,
+  ca: join.ca,
 })
+
+/** It has run out, or its CA is trusted no more. */
+const isWorthless = ({ expires, ca }: ServiceIdentity, join: JoinCommit): boolean =>
+  expires <= join.now || (ca !== undefined && !join.trustedCas.includes(ca))
 
 /** Tries before giving up on a world that keeps moving under us. */
 const TRIES = 8
@@ -168,7 +173,7 @@ export function createJoinStore(deps: {
     const identityRow = of('identity')
     const old = identityRow && identityFromItem(identityRow)
     const same = old?.generation === 1 && old.current === join.key
-    if (old && !same && old.expires > join.now) return refuse('service enrolled', id)
+    if (old && !same && !isWorthless(old, join)) return refuse('service enrolled', id)
     // A repeat moves no state on: only for the very join that it repeats.
     if (!same && join.bound?.again) return refuse('state moved', id)
     const counted = of('use') !== undefined

@@ -91,7 +91,9 @@ export interface World {
 }
 
 export async function openWorld(
-  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws'> & { readonly clock?: HandClock } = {},
+  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws' | 'azure' | 'kubernetes'> & {
+    readonly clock?: HandClock
+  } = {},
 ): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = options.clock ?? handClock()

@@ -40,6 +40,7 @@ describe('renewal', () => {
       generation: i.generation,
       current: i.current,
       next,
+      ca: 'sha256:a',
       certificateExpires: plus(f.now(), 24 * 60 * minute),
       ...fields,
     })

@@ -1,6 +1,7 @@
 /** The stores of one row each: cluster, API keys, idempotency, things spent once. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fromSeconds, plus, seconds } from '../../../core/clock.ts'
+import type { CaState } from '../../../core/domain/ca.ts'
 import { newId } from '../../../core/ids.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { systemRandom } from '../../../core/random.ts'
@@ -14,11 +15,6 @@ beforeAll(async () => {
 afterAll(() => f.close())
 
 describe('cluster', () => {
-  const cas = (pem: string) => ({
-    host: { x509: [pem], ssh: ['ecdsa-sha2-nistp256 AAAA'] },
-    user: { x509: [], ssh: [] },
-    policy: [{ kty: 'EC', crv: 'P-256', x: 'x', y: 'y' }],
-  })
   test('of many first starts one makes the cluster, and all get its row', async () => {
     expect(await f.stores.cluster.get()).toBeUndefined()
     const all = await Promise.all(
@@ -29,14 +25,53 @@ describe('cluster', () => {
     expect(new Set(all.map((c) => c.id)).size).toBe(1)
     expect(await f.stores.cluster.get()).toEqual(all[0])
   })
-  test('CAs are replaced only by who knows the ones in place', async () => {
-    const { cluster } = f.stores
-    await cluster.replaceCas(undefined, cas('one'))
-    await expect(cluster.replaceCas(undefined, cas('two'))).rejects.toMatchObject({
-      code: 'ERR_CONFLICT',
-    })
-    await cluster.replaceCas(cas('one'), cas('two'))
-    expect((await cluster.get())?.cas).toEqual(cas('two'))
+})
+
+describe('a CA', () => {
+  const state = (version: number, pin: string): CaState => ({
+    kind: 'host',
+    version,
+    phase: 'standby',
+    current: { ref: 'host', pin, created: fromSeconds(1), certificate: 'PEM', jwk: undefined },
+    rotation: undefined,
+    retired: ['sha256:0'],
+    rotated: fromSeconds(2),
+  })
+  test('is put once, and comes back as it was', async () => {
+    const { cas } = f.stores
+    const all = await Promise.all(['a', 'b', 'c'].map((pin) => cas.init(state(1, pin))))
+    expect(new Set(all.map((one) => one.current.pin)).size).toBe(1)
+    expect(await cas.states()).toEqual([all[0]])
+  })
+  test('moves only from the state that was seen, and the policy with it', async () => {
+    const { cas, policy } = f.stores
+    const version = await policy.version()
+    const moving: CaState = {
+      ...state(2, 'd'),
+      phase: 'update_servers',
+      rotation: {
+        mode: 'auto',
+        grace: 1000,
+        started: fromSeconds(3),
+        since: fromSeconds(4),
+        switched: fromSeconds(4),
+        next: { ...state(1, 'e').current, certificate: undefined, jwk: { kty: 'EC', kid: 'k' } },
+      },
+    }
+    await cas.replace(moving, 1)
+    expect(await policy.version()).toBe(version + 1)
+    await expect(cas.replace(state(2, 'x'), 1)).rejects.toMatchObject({ code: 'ERR_CONFLICT' })
+    await expect(cas.replace(state(1, 'x'), 0)).rejects.toMatchObject({ code: 'ERR_CONFLICT' })
+    expect(await policy.version()).toBe(version + 1)
+    expect(await cas.states()).toEqual([moving])
+  })
+  test('as it was signed is replaced by newer ones only', async () => {
+    const { cas } = f.stores
+    await cas.publish({ version: 2, jws: 'two', links: ['one'] })
+    await cas.publish({ version: 1, jws: 'one', links: [] })
+    expect(await cas.signed()).toEqual({ version: 2, jws: 'two', links: ['one'] })
+    await cas.publish({ version: 2, jws: 'two again', links: [] })
+    expect((await cas.signed())?.jws).toBe('two again')
   })
 })
 

@@ -77,6 +77,8 @@ export async function openFixture(
         service: 'ssh',
         key: thumbprint(),
         certificateExpires: plus(at, 24 * 60 * minute),
+        ca: 'sha256:a',
+        trustedCas: ['sha256:a'],
         names: [],
         ...fields,
       }),

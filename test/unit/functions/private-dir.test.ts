@@ -11,11 +11,10 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
-import { readCertificate } from '../../../core/certs/x509-read.ts'
-import { thumbprint } from '../../../core/certs/signer.ts'
+import { instant } from '../../../core/clock.ts'
+import { caPin, thumbprint } from '../../../core/certs/signer.ts'
 import { systemRandom } from '../../../core/random.ts'
-import { fileAuthority, fileSecret, fileSigner } from '../../../functions/signers/file.ts'
-import { handClock } from '../../support/clock.ts'
+import { fileKeyring, fileSecret, fileSigner } from '../../../functions/signers/file.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'postern-keys-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
@@ -59,18 +58,34 @@ describe('a key file', () => {
   })
 })
 
-test('a CA keeps its certificate, byte for byte, and it is of its key', async () => {
-  const deps = { clock: handClock(), random: systemRandom }
-  const ca = { file: 'host', commonName: 'Postern host CA' }
-  const one = await fileAuthority(dir, ca, deps)
-  deps.clock.advance(1e9)
-  const two = await fileAuthority(dir, ca, deps)
-  expect(two.certificate.raw.equals(one.certificate.raw)).toBe(true)
-  expect(readCertificate(one.certificate.raw)).toMatchObject({
-    isCa: true,
-    subject: 'Postern host CA',
+describe('the keys of a directory', () => {
+  const key = (pin: string, ref = 'host') => ({
+    ref,
+    pin,
+    created: instant(0),
+    certificate: undefined,
+    jwk: undefined,
   })
-  expect(thumbprint(one.signer.publicKey)).toBe(one.certificate.thumbprint)
+  test('open only as what the table says they are', async () => {
+    const keyring = fileKeyring(dir, systemRandom)
+    const { ref, signer } = await keyring.create('host')
+    const same = await keyring.open('host', key(caPin(signer.publicKey), ref))
+    expect(thumbprint(same.publicKey)).toBe(thumbprint(signer.publicKey))
+    await expect(keyring.open('host', key('sha256:00', ref))).rejects.toThrow(/not the key of/)
+    await expect(keyring.open('user', key(caPin(signer.publicKey), ref))).rejects.toThrow(/no key/)
+  })
+  test('are never made anew in the place of one that is missing', async () => {
+    const keyring = fileKeyring(dir, systemRandom)
+    await expect(keyring.open('host', key('sha256:00'))).rejects.toThrow(/is missing/)
+  })
+  test('are deleted when they are retired, and only inside the directory', async () => {
+    const keyring = fileKeyring(dir, systemRandom)
+    const { ref } = await keyring.create('user')
+    expect(readdirSync(dir)).toEqual([`${ref}.key.pem`])
+    await keyring.retire('user', key('', ref))
+    expect(readdirSync(dir)).toEqual([])
+    await expect(keyring.retire('user', key('', 'user-../../x'))).rejects.toThrow(/no key/)
+  })
 })
 
 test('the sealing secret has 32 bytes and stays', () => {
