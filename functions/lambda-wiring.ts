@@ -102,7 +102,15 @@ export async function apiDeps(): Promise<ApiDeps> {
   const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'api')
   const { base, stores } = await open(env, kms, secret)
   const answerSealer = createSealer(deriveKey(secret, 'answer'))
-  return { ...base, stores, answerSealer, passwords: createPasswordHasher() }
+  return {
+    ...base,
+    stores,
+    answerSealer,
+    issuerKeys: createIssuerKeys(base),
+    // Nothing of a deployed cluster signs JWTs yet.
+    jwtKeys: async () => [],
+    passwords: createPasswordHasher(),
+  }
 }
 
 export async function joinDeps(): Promise<JoinDeps> {

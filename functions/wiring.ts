@@ -29,6 +29,7 @@ import {
   type Bootstrapped,
   type BootstrapRequest,
 } from './bootstrap.ts'
+import { breakGlass, type BreakGlassRequest } from './break-glass.ts'
 import type { AppDeps } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
 import { createArmClient } from './join/arm.ts'
@@ -42,7 +43,7 @@ import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
-import { initialKeys } from './signers/public-cas.ts'
+import { initialKeys, publicJwk } from './signers/public-cas.ts'
 import type { Stores } from './store/stores.ts'
 
 export type { Bootstrapped, BootstrapRequest } from './bootstrap.ts'
@@ -95,6 +96,8 @@ export interface LocalControlPlane {
   fetch(request: Request, peer: { readonly ip: string }): Promise<Response>
   /** Creates or updates the user and mints an operator key; repeatable as break-glass, audited each time. */
   bootstrap(request: BootstrapRequest): Promise<Bootstrapped>
+  /** Takes away the locks that strike the user and restores the default roles among `roles`; audited. Then bootstrap works. */
+  breakGlass(request: BreakGlassRequest): Promise<void>
   /** A certificate for a proxy of this machine: `spiffe://<cluster>/proxy/<id>`, client and server, 24 h. */
   issueProxyIdentity(proxyId: ProxyId, key: KeyObject): Promise<IssuedCertificate>
   /** The TLS certificate of the local listener, signed by the host CA, 24 h. Names no identity. */
@@ -194,6 +197,8 @@ export async function createLocalControlPlane(
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
+    // Made by the first who asks for it.
+    jwtKeys: async () => [publicJwk(fileSigner(caDir, 'jwt', random).publicKey)],
     reviewer: createTokenReviewer({
       clock,
       cluster: options.kubernetes ?? clusterAround(process.env),
@@ -248,6 +253,7 @@ export async function createLocalControlPlane(
     tickRotations,
     fetch: async (request, peer) => app.fetch(request, { ip: peer.ip }),
     bootstrap: (request) => bootstrap({ clock, random, stores }, request),
+    breakGlass: (request) => breakGlass({ clock, stores }, request),
     issueProxyIdentity: (proxyId, publicKey) =>
       issueHost({
         subject: proxyId,

@@ -1,4 +1,4 @@
-/** Signing in: `login`, `logout`, `status`, and users of the cluster's own. */
+/** Signing in: `login`, `logout`, `status`, `whoami`, and users of the cluster's own. */
 import type { Command } from '@commander-js/extra-typings'
 import { DATA_DIR, examples, JSON_FLAG, PROFILE, type Host } from '../host.ts'
 
@@ -38,6 +38,15 @@ export function signInCommands(program: Command, host: Host): void {
     .option(...PROFILE)
     .option(...DATA_DIR)
     .action(async (options) => (await import('./status.ts')).status(cli, options))
+
+  program
+    .command('whoami')
+    .description('who the control plane takes you for, and what you may do there')
+    .addHelpText('before', examples('postern whoami', 'postern whoami --json'))
+    .option(...JSON_FLAG)
+    .option(...PROFILE)
+    .option(...DATA_DIR)
+    .action(async (options) => (await import('./status.ts')).whoAmI(cli, options))
 
   program
     .command('bootstrap')

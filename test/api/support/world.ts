@@ -15,6 +15,7 @@ import {
   type LocalControlPlane,
   type LocalControlPlaneOptions,
 } from '../../../functions/wiring.ts'
+import { unmarshal, type Item, type Plain } from '../../../functions/store/dynamo/marshal.ts'
 import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable, openStores } from '../../../functions/store/open.ts'
 import { watchKeyAccess } from '../../support/key-access.ts'
@@ -87,6 +88,8 @@ export interface World {
     logins?: readonly string[],
   ): Promise<Signatory & { certs: UserCertificates }>
   proxy(): Promise<Signatory>
+  /** Every item of the table. */
+  rows(): Promise<Plain[]>
   close(): Promise<void>
 }
 
@@ -200,6 +203,10 @@ export async function openWorld(
       const id = newId('proxy', clock.now(), random)
       const issued = await plane.issueProxyIdentity(id, key.publicKey)
       return { certificate: issued.certificate, signer: keySigner(key.privateKey) }
+    },
+    async rows() {
+      const { Items } = await engine.handle('Scan', { TableName: 'postern' })
+      return (Items as Item[]).map(unmarshal)
     },
     async close() {
       client.destroy()
