@@ -384,6 +384,12 @@ export const LIMITS = {
     'count',
     'Handshakes in progress from one address (IPv6: one /64); above it 503 with retry-after.',
   ),
+  paceMin: limit(
+    1 * second,
+    'ms',
+    'A peer that is refused for lack of room is asked to come back no sooner.',
+  ),
+  paceMax: limit(45 * second, 'ms', 'And no later; between the two each is given its own time.'),
   tunnelsPerIdentity: limit(
     4,
     'count',
