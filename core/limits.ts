@@ -276,6 +276,16 @@ export const LIMITS = {
   ),
   handshakeMessage: limit(32 * KiB, 'bytes', 'One handshake message.'),
   dialTimeout: limit(10 * second, 'ms', 'TCP, TLS and WebSocket upgrade of one dial.'),
+  dialStagger: limit(
+    400,
+    'ms',
+    'A dial that has not succeeded by then goes on, and the next address is tried beside it.',
+  ),
+  sameProxyTries: limit(
+    6,
+    'count',
+    'Dials of a second tunnel that may land on the same proxy in a row; then one a minute.',
+  ),
   frameMax: limit(64 * KiB, 'bytes', 'Payload of one DATA frame; a larger one closes the tunnel.'),
   messageMax: limit(512 * KiB, 'bytes', 'One WebSocket message (many frames).'),
   openPayload: limit(32 * KiB, 'bytes', 'Payload of an OPEN or of its answer.'),
@@ -374,12 +384,23 @@ export const LIMITS = {
     'count',
     'Handshakes in progress from one address (IPv6: one /64); above it 503 with retry-after.',
   ),
+  paceMin: limit(
+    1 * second,
+    'ms',
+    'A peer that is refused for lack of room is asked to come back no sooner.',
+  ),
+  paceMax: limit(45 * second, 'ms', 'And no later; between the two each is given its own time.'),
   tunnelsPerIdentity: limit(
     4,
     'count',
     'Tunnels of one agent service to one proxy; a new one above it is refused as already here.',
   ),
   tunnelsPerUser: limit(2000, 'count', 'Tunnels of one user to one proxy; above it 429.'),
+  peerDial: limit(
+    2 * second,
+    'ms',
+    'A proxy must have reached another one by then; the stream then goes elsewhere.',
+  ),
   leaseRenew: limit(5 * second, 'ms', 'How often a proxy renews its lease.'),
   leaseTtl: limit(
     20 * second,
@@ -499,6 +520,7 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  downloadUrl: limit(5 * minute, 'ms', 'A URL of an archive of the agent is good for so long.'),
   archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
   archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),

@@ -41,6 +41,11 @@ const PARTS = [
     'size of each bundle, and the time a bare process takes to import it; a machine that does other things makes the times longer',
   ],
   ['rss', 'Memory', 'resident memory of each process'],
+  [
+    'storm',
+    'Ten thousand agents',
+    'one proxy process, agents with an identity and a handshake each in four others on the same machine, the proxy killed with -9 and started again',
+  ],
 ] as const
 
 const short = (n: number): string =>
