@@ -38,9 +38,10 @@ import { openLiveCas, firstState } from './ca/live.ts'
 import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import type { Downloads } from './install/downloads.ts'
 import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
-import { createRateLimiter } from './middleware/rate-limit.ts'
+import { createRateLimiter, type RateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
 import { initialKeys, publicJwk } from './signers/public-cas.ts'
@@ -61,9 +62,13 @@ export interface LocalControlPlaneOptions {
   readonly proxies: () => readonly string[]
   /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
   readonly issuers?: IssuerAccess
+  /** The agent's archives; default: none are served. */
+  readonly downloads?: Downloads | undefined
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** Default: one of its own. */
+  readonly limiter?: RateLimiter
   /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
   readonly kubernetes?: KubernetesCluster
   /** For tests: CAs of a metadata service other than that of Azure. */
@@ -192,7 +197,7 @@ export async function createLocalControlPlane(
     clock,
     random,
     log,
-    limiter: createRateLimiter(clock),
+    limiter: options.limiter ?? createRateLimiter(clock),
     stores,
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
@@ -209,6 +214,7 @@ export async function createLocalControlPlane(
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
     challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
+    downloads: options.downloads,
     answerSealer: createSealer(deriveKey(secret, 'answer'), random),
     passwords: createPasswordHasher(random),
   }
