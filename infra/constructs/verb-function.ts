@@ -3,13 +3,14 @@ import { Duration, RemovalPolicy } from 'aws-cdk-lib'
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import { PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
 import type { IKey } from 'aws-cdk-lib/aws-kms'
-import { Architecture, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda'
+import { Architecture, LoggingFormat, Runtime, SystemLogLevel } from 'aws-cdk-lib/aws-lambda'
 import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
 import { Construct } from 'constructs'
 import { join } from 'node:path'
 import { KEY_ACCESS, type KeyAccess } from '../../functions/store/key-access.ts'
 import type { FunctionVerb } from '../routes.ts'
+import { ALIASES, BUNDLE, ROOT } from './bundling.ts'
 import { grantKeys } from './key-grants.ts'
 
 export interface VerbFunctionProps {
@@ -27,8 +28,6 @@ export interface VerbFunctionProps {
   /** Key prefixes in place of those in KEY_ACCESS, each within one of them. */
   readonly narrowed?: KeyAccess
 }
-
-const ROOT = join(import.meta.dirname, '../..')
 
 export class VerbFunction extends Construct {
   readonly fn: NodejsFunction
@@ -74,19 +73,20 @@ export class VerbFunction extends Construct {
       role: this.role,
       logGroup,
       loggingFormat: LoggingFormat.JSON,
+      // START, END and REPORT of each call would be most of the log, and are in the metrics.
+      systemLogLevelV2: SystemLogLevel.WARN,
       projectRoot: ROOT,
       depsLockFilePath: join(ROOT, 'package-lock.json'),
       environment: props.environment,
       bundling: {
+        ...BUNDLE,
         format: OutputFormat.ESM,
-        target: 'node24',
-        minify: true,
-        mainFields: ['module', 'main'],
         forceDockerBundling: false,
         // The SDK in the bundle starts faster than the one of the runtime, and is the one that was tested.
         externalModules: [],
-        banner:
-          "import{createRequire}from'node:module';const require=createRequire(import.meta.url);",
+        esbuildArgs: Object.fromEntries(
+          Object.entries(ALIASES).map(([name, file]) => [`--alias:${name}`, file]),
+        ),
       },
     })
   }
