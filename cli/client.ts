@@ -67,6 +67,23 @@ export async function withClient<T>(
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const profile = await openProfile(cli, options)
+  try {
+    return await withProfile(cli, profile, work)
+  } catch (e) {
+    // A rotation of the CAs may have passed this profile by.
+    const { followCas, isUntrusted } = await import('./connect/follow-cas.ts')
+    if (!isUntrusted(e)) throw e
+    const next = await followCas(profile, cli.clock.now(), cli.env.httpsProxy)
+    if (next === profile) throw e
+    return withProfile(cli, next, work)
+  }
+}
+
+async function withProfile<T>(
+  cli: Cli,
+  profile: StoredProfile,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
   const api = clientOf(cli, profile)
   const from = { code: 'ERR_INTERNAL' } as const
   const client: Client = {
