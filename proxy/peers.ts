@@ -66,7 +66,7 @@ export function createPeers(deps: PeersDeps): Peers {
     if (!policy || identity.kind === 'proxy') return undefined
     const subject: LockSubject =
       identity.kind === 'agent'
-        ? { kind: 'agent', agent: identity.agentId }
+        ? { kind: 'agent', agent: identity.agentId, service: identity.service }
         : { kind: 'user', user: identity.user, roles: rolesInForce(identity, policy) }
     return findLock(policy.locks, subject, clock.now())
   }

@@ -137,7 +137,7 @@ export function createRelay(deps: RelayDeps): Relay {
     const agentIds = route.agentIds.filter(
       (agent) =>
         (open.agent === undefined || open.agent === agent) &&
-        !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
+        !findLock(deps.locks(), { kind: 'agent', agent, service: route.service }, clock.now()),
     )
     const tunnels = registry.candidates(agentIds, route.service, random)
     const passed = encodeOpen({ ...open, peer: { ip: caller.source } })

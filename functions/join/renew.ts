@@ -122,6 +122,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
       const agent = await stores.agents.get(identity.agentId)
       if (!agent) throw refuse('the agent was removed')
       const outcome = await stores.agents.renew({
+        token: agent.tokenName,
         agentId: identity.agentId,
         service: identity.service,
         now,

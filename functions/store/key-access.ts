@@ -95,6 +95,7 @@ export const KEY_ACCESS = {
       'POLICY#freshness',
       'POLICYDOC#',
       'AGENT#',
+      'LIST#',
       'NAME#',
       'TUNNEL#',
       'LEASE',

@@ -165,6 +165,10 @@ export function lockedPartition(target: LockTarget): string {
       return joinKey('LOCKED', 'agent', target.agent)
     case 'role':
       return joinKey('LOCKED', 'role', target.role)
+    case 'service':
+      return joinKey('LOCKED', 'service', target.agent, target.service)
+    case 'token':
+      return joinKey('LOCKED', 'token', target.token)
   }
 }
 export const eventPartition = (day: string, shard: number): string =>
