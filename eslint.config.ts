@@ -2,7 +2,19 @@
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['node_modules', 'dist', 'cdk.out', 'coverage', 'postern-data', 'bin', '.ci'] },
+  {
+    ignores: [
+      'node_modules',
+      'dist',
+      'artefacts',
+      'cdk.out',
+      'coverage',
+      'postern-data',
+      'bin',
+      '.ci',
+      'test/**/*.mjs',
+    ],
+  },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {

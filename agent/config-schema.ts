@@ -108,6 +108,7 @@ export const identitySection = z.strictObject({
         )
         .optional(),
       gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+      azure: z.strictObject({ client_id: z.uuid().optional() }).optional(),
       tpm: z
         .strictObject({
           device: absolutePath.optional(),

@@ -42,6 +42,7 @@ export type JoinConfig =
       /** Of method `bound_keypair` alone. */
       readonly boundKeypair?: BoundKeypairConfig | undefined
       readonly tpm?: TpmConfig | undefined
+      readonly azure?: { readonly clientId: string | undefined } | undefined
     }
 export type IdTokenSource =
   { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
@@ -195,7 +196,7 @@ export function joinOf(
     throw wrong(`${section}.join_params`, 'give either auth_token or join_params, never both')
   if (params && params.method !== 'token') return delegated(params, params.method, section)
   const path = params ? `${section}.join_params.token_name` : `${section}.auth_token`
-  for (const field of ['oidc', 'gitlab', 'bound_keypair', 'tpm'] as const)
+  for (const field of ['oidc', 'gitlab', 'bound_keypair', 'tpm', 'azure'] as const)
     if (params?.[field]) throw wrong(`${section}.join_params.${field}`, NOT_THIS_METHOD)
   return { method: 'token', token: tokenOf(secret ?? params?.token_name, path) }
 }
@@ -230,7 +231,8 @@ function delegated(
   if (oidc && method !== 'oidc') throw wrong(`${path}.oidc`, NOT_THIS_METHOD)
   if (params.bound_keypair && method !== 'bound_keypair')
     throw wrong(`${path}.bound_keypair`, NOT_THIS_METHOD)
-  if (params.tpm && method !== 'tpm') throw wrong(`${path}.tpm`, NOT_THIS_METHOD)
+  for (const field of ['tpm', 'azure'] as const)
+    if (params[field] && method !== field) throw wrong(`${path}.${field}`, NOT_THIS_METHOD)
   if (gitlab && method !== 'gitlab') throw wrong(`${path}.gitlab`, NOT_THIS_METHOD)
   if (method === 'oidc' && !oidc)
     throw wrong(`${path}.oidc`, 'say where the id token is: token_file or token_env_var_name')
@@ -243,7 +245,8 @@ function delegated(
         : { kind: 'env', name: env }
   const boundKeypair = method === 'bound_keypair' ? boundKeypairOf(params) : undefined
   const tpm = params.tpm && { device: params.tpm.device, ek: params.tpm.ek }
-  return { method, tokenName, idToken, boundKeypair, tpm }
+  const azure = params.azure && { clientId: params.azure.client_id }
+  return { method, tokenName, idToken, boundKeypair, tpm, azure }
 }
 
 function tokenOf(text: string | undefined, path: string): TokenSource | undefined {

@@ -1,6 +1,7 @@
 /** What each service of this agent serves under which labels, and what a service is given to work with. */
 import type { Clock } from '../core/clock.ts'
-import type { Labels } from '../core/domain/name.ts'
+import { agentLabelsOf } from '../core/certs/agent-labels.ts'
+import { withTokenLabels, type Labels } from '../core/domain/name.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
@@ -28,16 +29,14 @@ export interface Serving {
   createService(kind: RunnableKind, parts: ServiceParts): AgentService
 }
 
-const forced = (held: HeldIdentity | undefined): Labels =>
-  held?.stored.credentials.forced_labels ?? {}
+/** What an agent's own labels become with those of its token, which its certificate has. */
+const labelled = (held: HeldIdentity | undefined, own: Labels): Labels =>
+  held ? withTokenLabels(own, agentLabelsOf(held.certificate)) : own
 
 export function createServing(deps: ServingDeps): Serving {
   const { keeper } = deps
-  const nodeLabels = (held: HeldIdentity | undefined): Labels => ({
-    ...deps.config().ssh?.labels,
-    ...deps.commandLabels(),
-    ...forced(held),
-  })
+  const nodeLabels = (held: HeldIdentity | undefined): Labels =>
+    labelled(held, { ...deps.config().ssh?.labels, ...deps.commandLabels() })
 
   function contextOf(parts: ServiceParts): ServiceContext {
     return {
@@ -86,7 +85,7 @@ export function createServing(deps: ServingDeps): Serving {
           return (config.app?.apps ?? []).map((app) => ({
             kind: 'app',
             name: app.name,
-            labels: { ...app.labels, ...forced(held) },
+            labels: labelled(held, app.labels),
             protocol: app.protocol,
           }))
       }
@@ -95,7 +94,7 @@ export function createServing(deps: ServingDeps): Serving {
     createService: (kind, parts) =>
       SERVICES[kind](contextOf(parts), {
         apps: () => deps.config().app?.apps ?? [],
-        forcedLabels: () => forced(parts.held()),
+        labelled: (own) => labelled(parts.held(), own),
       }),
   }
 }

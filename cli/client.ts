@@ -1,4 +1,7 @@
-/** Calls to the control plane for a command: as the operator where the profile holds an operator's key, else as its user. */
+/**
+ * Calls to the control plane for a command: with the token of the environment, else as the operator where the profile holds an
+ * operator's key, else as its user.
+ */
 import { createPrivateKey } from 'node:crypto'
 import type * as z from 'zod'
 import { keySigner } from '../core/certs/signer.ts'
@@ -8,14 +11,18 @@ import { AppError } from '../core/errors.ts'
 import { pageOf } from '../core/api/documents.ts'
 import { parse } from '../core/parse.ts'
 import { apiClient, type ApiClient, type HttpMethod } from '../net/http-client.ts'
+import { fetchPinnedCa, systemTrust } from '../net/trust.ts'
 import type { Cli } from './cli.ts'
+import { discover, originOf } from './connect/discover.ts'
 import type { StoredProfile } from './connect/profile.ts'
 import { trustOf } from './connect/trust.ts'
-import type { ProfileOptions } from './host.ts'
+import { words, type ProfileOptions } from './host.ts'
 import { openProfile } from './profiles.ts'
 
 export interface Client {
-  readonly profile: StoredProfile
+  /** undefined where the environment alone says whom to call and with what. */
+  readonly profile: StoredProfile | undefined
+  readonly target: Target
   readonly api: ApiClient
   /** The answer, checked against what this version understands. */
   get<S extends z.ZodType>(schema: S, path: string): Promise<z.output<S>>
@@ -32,6 +39,54 @@ export interface Client {
     query?: Readonly<Record<string, string | undefined>>,
     max?: number,
   ): Promise<z.output<S>[]>
+}
+
+/** Whom a command talks to. */
+export interface Target {
+  readonly cluster: string
+  /** Origin of the API. */
+  readonly api: string
+  /** `host:port`. */
+  readonly proxies: readonly string[]
+}
+
+/** By POSTERN_ADDRESS and POSTERN_TOKEN, as a job of a CI system has them: no profile, nothing on disk. */
+async function fromEnvironment(
+  cli: Cli,
+  address: string,
+  bearer: string,
+): Promise<{ target: Target; api: ApiClient }> {
+  const origin = originOf(address, 'POSTERN_ADDRESS')
+  const pins = words(cli.env.caPin ?? '')
+  const proxy = cli.env.httpsProxy
+  const trust =
+    pins.length === 0
+      ? systemTrust
+      : { system: false, ca: (await fetchPinnedCa({ url: origin, pins, proxy })).ca }
+  const common = { trust, clock: cli.clock, random: cli.random, proxy }
+  const anonymous = apiClient({ ...common, baseUrl: origin })
+  try {
+    const { cluster, api, proxies } = await discover(anonymous)
+    return {
+      target: { cluster, api, proxies },
+      api: apiClient({ ...common, baseUrl: api, bearer }),
+    }
+  } finally {
+    anonymous.close()
+  }
+}
+
+async function connect(
+  cli: Cli,
+  options: ProfileOptions,
+): Promise<Pick<Client, 'profile' | 'target' | 'api'>> {
+  const { token, address } = cli.env
+  const asked = options.profile ?? options.dataDir
+  if (token !== undefined && address !== undefined && asked === undefined)
+    return { profile: undefined, ...(await fromEnvironment(cli, address, token)) }
+  const profile = await openProfile(cli, options)
+  const caller = token === undefined ? profile : { ...profile, operatorKey: token }
+  return { profile, target: profile, api: clientOf(cli, caller) }
 }
 
 export function requireCurrent(cli: Cli, profile: StoredProfile): void {
@@ -66,28 +121,28 @@ export async function withClient<T>(
   options: ProfileOptions,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const profile = await openProfile(cli, options)
+  const connected = await connect(cli, options)
   try {
-    return await withProfile(cli, profile, work)
+    return await withApi(connected, work)
   } catch (e) {
     // A rotation of the CAs may have passed this profile by.
     const { followCas, isUntrusted } = await import('./connect/follow-cas.ts')
-    if (!isUntrusted(e)) throw e
+    const { profile } = connected
+    if (!profile || !isUntrusted(e)) throw e
     const next = await followCas(profile, cli.clock.now(), cli.env.httpsProxy)
     if (next === profile) throw e
-    return withProfile(cli, next, work)
+    return withApi(await connect(cli, options), work)
   }
 }
 
-async function withProfile<T>(
-  cli: Cli,
-  profile: StoredProfile,
+async function withApi<T>(
+  { profile, target, api }: Awaited<ReturnType<typeof connect>>,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const api = clientOf(cli, profile)
   const from = { code: 'ERR_INTERNAL' } as const
   const client: Client = {
     profile,
+    target,
     api,
     get: async (schema, path) => parse(schema, await api.request('GET', path), from),
     send: async (schema, method, path, body) =>

@@ -7,6 +7,14 @@ export interface Env {
   readonly home: string | undefined
   /** Name of the login, as a last resort where the system does not tell. */
   readonly user: string | undefined
+  /** An API key or an id token to call the API with, instead of the profile's user. */
+  readonly token: string | undefined
+  /** Address of the cluster for `token`, where there is no profile. */
+  readonly address: string | undefined
+  /** Pins of its CA, commas between; without one its TLS certificate must be one that the system trusts. */
+  readonly caPin: string | undefined
+  /** For `edit`. */
+  readonly editor: string | undefined
   /** A forward proxy for outgoing connections. */
   readonly httpsProxy: string | undefined
   /** Where the table is, as the AWS SDK reads it, and the region that its requests are signed for. */
@@ -30,6 +38,10 @@ export function readEnv(env: Readonly<Record<string, string | undefined>> = proc
     home: text(env['HOME']),
     user: text(env['USER']),
     httpsProxy: text(env['HTTPS_PROXY']) ?? text(env['https_proxy']),
+    token: text(env['POSTERN_TOKEN'])?.trim(),
+    address: text(env['POSTERN_ADDRESS']),
+    caPin: text(env['POSTERN_CA_PIN']),
+    editor: text(env['VISUAL']) ?? text(env['EDITOR']),
     dynamoEndpoint: text(env['AWS_ENDPOINT_URL_DYNAMODB']) ?? text(env['AWS_ENDPOINT_URL']),
     region: text(env['AWS_REGION']) ?? text(env['AWS_DEFAULT_REGION']),
     all: env,

@@ -3,7 +3,7 @@
  * directory, else the one that was logged into last.
  */
 import { lstatSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError, isAppError } from '../core/errors.ts'
 import { isResourceName } from '../core/domain/name.ts'
@@ -24,7 +24,7 @@ function isOwn(dir: string): boolean {
   )
 }
 
-export const currentFile = (cli: Cli): string => path.join(cli.home, 'current')
+const currentFile = (cli: Cli): string => path.join(cli.home, 'current')
 
 /** A directory when it looks like one, else a name under ~/.postern. */
 function named(cli: Cli, given: string): string {
@@ -61,4 +61,15 @@ export async function openProfile(cli: Cli, options: ProfileOptions): Promise<St
       'run postern login',
     )
   }
+}
+
+/** Makes this cluster's profile the one that commands use by default. */
+export async function setCurrent(cli: Cli, cluster: string): Promise<void> {
+  await mkdir(cli.home, { recursive: true, mode: 0o700 })
+  const file = currentFile(cli)
+  const temporary = `${file}.${cli.random.bytes(6).toString('hex')}`
+  await writeFile(temporary, `${cluster}\n`, { mode: 0o600 })
+  await rename(temporary, file).catch((cause: unknown) => {
+    throw new AppError('ERR_INTERNAL', `${file} cannot be written`, { cause })
+  })
 }

@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts'
 import type { Cli } from './cli.ts'
 import { accessCommands } from './commands/access.ts'
 import { agentCommands } from './commands/agent.ts'
+import { keyCommands } from './commands/keys.ts'
 import { caCommands } from './commands/ca.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
@@ -43,6 +44,7 @@ function programFor(host: Host): Command {
     upCommand,
     serveCommands,
     tokenCommands,
+    keyCommands,
     agentCommands,
     signInCommands,
     accessCommands,

@@ -1,22 +1,40 @@
-/** The kinds that `create`, `get` and `rm` know, in singular and plural, and where they live in the API. */
+/** The kinds that `create`, `get`, `edit` and `rm` know, in singular and plural, and where they live in the API. */
 import type * as z from 'zod'
 import {
   agentDocument,
+  appDocument,
+  connectorDocument,
+  keyDocument,
   lockDocument,
+  nodeDocument,
   roleDocument,
   tokenDocument,
   userDocument,
 } from '../core/api/documents.ts'
 import { usage } from './ui/report.ts'
 
-export const KINDS = ['token', 'role', 'user', 'lock', 'agent'] as const
+export const KINDS = [
+  'token',
+  'role',
+  'user',
+  'lock',
+  'oidc_connector',
+  'key',
+  'agent',
+  'node',
+  'app',
+] as const
 export type Kind = (typeof KINDS)[number]
 export const DOCUMENTS = {
   token: tokenDocument,
   role: roleDocument,
   user: userDocument,
   lock: lockDocument,
+  oidc_connector: connectorDocument,
+  key: keyDocument,
   agent: agentDocument,
+  node: nodeDocument,
+  app: appDocument,
 } as const satisfies Record<Kind, z.ZodType>
 
 export const pathOf = (kind: Kind, name?: string): string =>
@@ -31,3 +49,8 @@ export function parseResource(text: string): { readonly kind: Kind; readonly nam
   const name = rest.join('/')
   return name === '' ? { kind } : { kind, name }
 }
+
+/** Those that a file makes. Keys are made by `keys add`, the others by agents. */
+export const CREATABLE = ['token', 'role', 'user', 'lock', 'oidc_connector'] as const
+/** Those that a file changes: tokens and locks are made and removed, never edited. */
+export const EDITABLE = ['role', 'user', 'oidc_connector'] as const

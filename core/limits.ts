@@ -63,6 +63,30 @@ export const LIMITS = {
   ),
   rateLoginPerMinute: limit(20, 'per minute', 'Sign-in attempts for one user name; above it 429.'),
 
+  apiKeyTtlDefault: limit(90 * 24 * hour, 'ms', 'Life of an API key when none is asked for.'),
+  apiKeyTtlMax: limit(366 * 24 * hour, 'ms', 'Longest life of an API key.'),
+  connectorRules: limit(100, 'count', 'Rules of one OIDC connector.'),
+  connectorTokenLife: limit(
+    24 * hour,
+    'ms',
+    'Longest life of an id token that calls the API, from its iat to its exp; a longer one is refused.',
+  ),
+  rateCallerPerMinute: limit(
+    3000,
+    'per minute',
+    'Calls of one signed-in caller: an API key, a user, an agent, a subject of an issuer; above it 429 with retry-after.',
+  ),
+  rateTokenPerMinute: limit(
+    3000,
+    'per minute',
+    'Joins that name one join token, right or wrong; above it 429 with retry-after.',
+  ),
+  spiffeRefresh: limit(
+    5 * minute,
+    'ms',
+    'How often readers of the SPIFFE trust bundle are told to read it again.',
+  ),
+  apiKeyScopes: limit(32, 'count', 'Scopes of one API key.'),
   metricSeries: limit(
     1000,
     'count',
@@ -89,6 +113,11 @@ export const LIMITS = {
   tokenUsesMax: limit(100_000, 'count', 'Largest max_uses of a token; null is any number.'),
   tokenBytes: limit(32, 'bytes', 'Random bytes of a token secret.'),
   joinEvidence: limit(32 * KiB, 'bytes', 'Evidence of one join, before it is parsed.'),
+  tokenLabels: limit(
+    2 * KiB,
+    'bytes',
+    'Forced and suggested labels of a token, as JSON; they become part of certificates.',
+  ),
   iidTtlDefault: limit(
     5 * minute,
     'ms',
@@ -126,6 +155,16 @@ export const LIMITS = {
     30 * minute,
     'ms',
     'Longest life of a service account token that joins; a longer one is refused.',
+  ),
+  tokenReviewTimeout: limit(
+    5 * second,
+    'ms',
+    'The Kubernetes cluster around the control plane must have answered by then, for in_cluster.',
+  ),
+  tokenReviewAnswer: limit(
+    64 * KiB,
+    'bytes',
+    'Answer of that cluster; a longer one refuses the join.',
   ),
   jwksSize: limit(
     256 * KiB,
@@ -259,6 +298,12 @@ export const LIMITS = {
     'bytes',
     'Sum of what windows have above their minimum in one process; above it they do not grow.',
   ),
+  flightInitial: limit(
+    256 * KiB,
+    'bytes',
+    'What a tunnel has on its way before the peer must have seen some of it; doubles while the path takes more.',
+  ),
+  flightMax: limit(16 * MiB, 'bytes', 'Most that a tunnel has on its way.'),
   streamsPerTunnel: limit(4096, 'count', 'Open streams of one tunnel; OPEN is refused above it.'),
   halfOpenStreams: limit(1024, 'count', 'Streams of one tunnel that wait for their answer.'),
   openTimeout: limit(15 * second, 'ms', 'An OPEN must be answered by then.'),

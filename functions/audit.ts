@@ -1,8 +1,12 @@
 /** Writes the control plane's own entries of the audit log, each with where the call came from and under which request id. */
 import type { EventField, EventType } from '../core/domain/event.ts'
 import { sourceIp, type Ctx } from './http.ts'
+import { auditFieldsOf } from './middleware/callers.ts'
 import type { Stores } from './store/stores.ts'
 
+export interface AuditDeps {
+  readonly stores: Pick<Stores, 'events'>
+}
 export interface AuditEntry {
   readonly type: EventType
   readonly outcome?: 'ok' | 'refused' | 'failed'
@@ -13,11 +17,9 @@ export interface AuditEntry {
 }
 
 /** Durable when it returns: nothing is answered that the log does not know. */
-export async function audit(
-  deps: { readonly stores: Pick<Stores, 'events'> },
-  c: Ctx,
-  entry: AuditEntry,
-): Promise<void> {
+export async function audit(deps: AuditDeps, c: Ctx, entry: AuditEntry): Promise<void> {
+  // Who could not be identified is described by the entry itself.
+  const caller = c.get('identified')
   await deps.stores.events.append({
     type: entry.type,
     outcome: entry.outcome ?? 'ok',
@@ -25,6 +27,11 @@ export async function audit(
     resource: entry.resource,
     session: undefined,
     reason: entry.reason,
-    fields: { ...entry.fields, ip: sourceIp(c), request: c.get('requestId') },
+    fields: {
+      ...(caller && auditFieldsOf(caller)),
+      ...entry.fields,
+      ip: sourceIp(c),
+      request: c.get('requestId'),
+    },
   })
 }

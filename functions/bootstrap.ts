@@ -7,9 +7,8 @@ import type { EventField } from '../core/domain/event.ts'
 import type { ApiRule, Role, RoleRules } from '../core/domain/role.ts'
 import type { Traits } from '../core/domain/user.ts'
 import { newId, type KeyId } from '../core/ids.ts'
-import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
-import { apiKeyHash } from './middleware/caller.ts'
+import { apiKeyHash, newKeySecret } from '../core/domain/api-key.ts'
 import type { Stores } from './store/stores.ts'
 
 export interface BootstrapDeps {
@@ -80,7 +79,7 @@ export async function bootstrap(
   const now = clock.now()
   const { user: name, roles, traits = {} } = request
   await stores.users.put({ name, roles, traits, created: now })
-  const operatorKey = `pst_key_${random.bytes(LIMITS.tokenBytes.value).toString('base64url')}`
+  const operatorKey = newKeySecret(random)
   const keyId = newId('key', now, random)
   await stores.apiKeys.create(
     {

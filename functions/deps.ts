@@ -5,7 +5,8 @@
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
-import type { CaBundle } from '../core/domain/policy.ts'
+import type { CaBundle, JsonWebKeyLike } from '../core/domain/policy.ts'
+import type { IssuerKeys } from '../core/join/oidc/jwks.ts'
 import type { MethodDeps } from '../core/join/methods.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
@@ -53,20 +54,34 @@ export interface BaseDeps {
 
 /** What it takes to know who calls. */
 export interface CallerDeps extends BaseDeps {
-  readonly stores: Pick<Stores, 'apiKeys' | 'users' | 'roles' | 'locks' | 'agents' | 'replay'>
+  readonly stores: Pick<Stores, 'apiKeys' | 'users' | 'roles' | 'locks' | 'agents' | 'replay'> &
+    Partial<Pick<Stores, 'connectors' | 'events'>>
+  /** Of the verb that takes id tokens. */
+  readonly issuerKeys?: IssuerKeys | undefined
+}
+
+/** Public halves of the keys that JWTs of this cluster are signed with, newest first; none where it signs none. */
+type JwtKeys = () => Promise<readonly JsonWebKeyLike[]>
+export interface SpiffeDeps extends BaseDeps {
+  readonly jwtKeys: JwtKeys
 }
 
 export interface ApiDeps extends CallerDeps {
   readonly passwords: Pick<PasswordHasher, 'hash'>
   /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
   readonly answerSealer: Sealer
+  readonly issuerKeys: IssuerKeys
+  readonly jwtKeys: JwtKeys
   readonly stores: CallerDeps['stores'] &
-    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'events' | 'idempotency'> & {
+    Pick<Stores, 'tokens' | 'resources' | 'presence' | 'connectors' | 'events' | 'idempotency'> & {
       readonly cas: Pick<Stores['cas'], 'signed'>
     }
 }
 
-export interface JoinDeps extends BaseDeps, Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys'> {
+export interface JoinDeps
+  extends
+    BaseDeps,
+    Pick<MethodDeps, 'sts' | 'iidKeys' | 'issuerKeys' | 'arm' | 'azureSigningKeys' | 'reviewer'> {
   /** The one that signs now. */
   readonly hostCa: () => Authority
   readonly challengeSealer: Sealer
@@ -99,9 +114,9 @@ export interface AppDeps
   extends
     Omit<ApiDeps, 'stores' | 'passwords'>,
     Omit<JoinDeps, 'stores'>,
-    Omit<LoginDeps, 'stores' | 'passwords'>,
-    Omit<PolicyDeps, 'stores'>,
-    Omit<RotateDeps, 'stores'> {
+    Omit<LoginDeps, 'stores' | 'passwords' | 'issuerKeys'>,
+    Omit<PolicyDeps, 'stores' | 'issuerKeys'>,
+    Omit<RotateDeps, 'stores' | 'issuerKeys'> {
   readonly passwords: PasswordHasher
   readonly stores: Stores
 }

@@ -2,7 +2,9 @@
 import type {
   AgentDocument,
   AppDocument,
+  ConnectorDocument,
   EventDocument,
+  KeyDocument,
   LockDocument,
   NodeDocument,
   RoleDocument,
@@ -12,11 +14,13 @@ import type {
 import { iso, type Instant } from '../core/clock.ts'
 import { formatDuration } from '../core/duration.ts'
 import type { Agent, ServiceIdentity } from '../core/domain/agent.ts'
+import type { ApiKey } from '../core/domain/api-key.ts'
 import type { AuditEvent } from '../core/domain/event.ts'
 import type { Lock, LockTarget } from '../core/domain/lock.ts'
 import type { LabelSelector } from '../core/domain/name.ts'
 import type { ListedResource } from '../core/domain/resource.ts'
-import type { Role, RoleRules } from '../core/domain/role.ts'
+import type { OidcConnector } from '../core/domain/oidc-connector.ts'
+import type { ApiRule, Role, RoleRules } from '../core/domain/role.ts'
 import { awsAllowOf } from '../core/join/aws-rule.ts'
 import { boundKeypairOf } from '../core/join/bound-keypair-rule.ts'
 import { tokenState, type JoinToken } from '../core/domain/token.ts'
@@ -57,13 +61,13 @@ export function tokenDocumentOf(token: JoinToken, now: Instant): TokenDocument {
   }
 }
 
+export const rulesOf = (rules: readonly ApiRule[]): { resources: string[]; verbs: string[] }[] =>
+  rules.map((rule) => ({ resources: [...rule.resources], verbs: [...rule.verbs] }))
 const sideOf = (rules: RoleRules): RoleDocument['spec']['allow'] => ({
   ...(rules.logins.length > 0 ? { logins: [...rules.logins] } : {}),
   ...(rules.nodeLabels ? { node_labels: selectorOf(rules.nodeLabels) } : {}),
   ...(rules.appLabels ? { app_labels: selectorOf(rules.appLabels) } : {}),
-  ...(rules.rules.length > 0
-    ? { rules: rules.rules.map((r) => ({ resources: [...r.resources], verbs: [...r.verbs] })) }
-    : {}),
+  ...(rules.rules.length > 0 ? { rules: rulesOf(rules.rules) } : {}),
 })
 
 export function roleDocumentOf({ name, allow, deny, options: o }: Role): RoleDocument {
@@ -136,6 +140,39 @@ export function lockDocumentOf(lock: Lock): LockDocument {
       ...(lock.expires === undefined ? {} : { expires: iso(lock.expires) }),
     },
     status: { created: iso(lock.created), created_by: lock.createdBy },
+  }
+}
+
+export function keyDocumentOf(key: ApiKey): KeyDocument {
+  const { id, name, owner, scopes, created, expires } = key
+  return {
+    kind: 'key',
+    version: 'v1',
+    metadata: { name: id, ...(expires === undefined ? {} : { expires: iso(expires) }) },
+    spec: { name, owner, scopes: rulesOf(scopes) },
+    status: { created: iso(created) },
+  }
+}
+
+export function connectorDocumentOf(c: OidcConnector): ConnectorDocument {
+  return {
+    kind: 'oidc_connector',
+    version: 'v1',
+    metadata: {
+      name: c.name,
+      ...(c.description === undefined ? {} : { description: c.description }),
+    },
+    spec: {
+      issuer: c.issuer,
+      ...(c.audience === undefined ? {} : { audience: c.audience }),
+      ...(c.jwks === undefined ? {} : { static_jwks: c.jwks }),
+      ...(c.ca === undefined ? {} : { tls_ca: c.ca }),
+      claims_to_roles: c.rules.map(({ claims, roles }) => ({
+        claims: Object.fromEntries(Object.entries(claims).map(([k, values]) => [k, [...values]])),
+        roles: [...roles],
+      })),
+    },
+    status: { created: iso(c.created) },
   }
 }
 

@@ -5,7 +5,7 @@ import { AppError, badField } from '../core/errors.ts'
 import { parse, type Suggestions } from '../core/parse.ts'
 import { parseJson } from '../core/strict-json.ts'
 import { LIMITS } from '../core/limits.ts'
-import type { Caller } from './middleware/caller.ts'
+import type { Caller } from './middleware/callers.ts'
 
 export interface Env {
   /** Local: the address of the peer. On Lambda: the event, whose request context has it. */
@@ -28,6 +28,8 @@ export interface Env {
     body: Buffer
     /** Set by the first who asks; a request has one caller. */
     caller?: Promise<Caller>
+    /** The same, once it is known. */
+    identified?: Caller
   }
 }
 export type Ctx = Context<Env>

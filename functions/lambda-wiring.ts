@@ -8,6 +8,7 @@ import { HOST_CA_PATH, USER_CA_PATH } from '../core/api/bootstrap.ts'
 import { systemClock } from '../core/clock.ts'
 import { CA_KINDS, type CaKind } from '../core/domain/ca.ts'
 import { AppError } from '../core/errors.ts'
+import { publishedSigningKeys } from '../core/join/azure/attested.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
@@ -15,6 +16,8 @@ import { VERSION } from '../core/version.ts'
 import { firstState, openLiveCas, type SigningCas } from './ca/live.ts'
 import type { ApiDeps, BaseDeps, JoinDeps, LoginDeps, PolicyDeps, RotateDeps } from './deps.ts'
 import { need, readEnv, type FunctionEnv } from './env.ts'
+import { createArmClient } from './join/arm.ts'
+import { createTokenReviewer } from './join/token-review.ts'
 import { createStsClient } from './join/sts.ts'
 import { lambdaLog } from './lambda-log.ts'
 import { createIssuerKeys } from './join/issuer-keys.ts'
@@ -99,7 +102,15 @@ export async function apiDeps(): Promise<ApiDeps> {
   const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'api')
   const { base, stores } = await open(env, kms, secret)
   const answerSealer = createSealer(deriveKey(secret, 'answer'))
-  return { ...base, stores, answerSealer, passwords: createPasswordHasher() }
+  return {
+    ...base,
+    stores,
+    answerSealer,
+    issuerKeys: createIssuerKeys(base),
+    // Nothing of a deployed cluster signs JWTs yet.
+    jwtKeys: async () => [],
+    passwords: createPasswordHasher(),
+  }
 }
 
 export async function joinDeps(): Promise<JoinDeps> {
@@ -113,6 +124,9 @@ export async function joinDeps(): Promise<JoinDeps> {
     sts: createStsClient({ clock: base.clock }),
     iidKeys: publishedIidKeys,
     issuerKeys: createIssuerKeys(base),
+    reviewer: createTokenReviewer({ clock: base.clock, cluster: undefined }),
+    arm: createArmClient(base),
+    azureSigningKeys: publishedSigningKeys,
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),
   }
 }

@@ -7,7 +7,8 @@ import type { Instant } from '../core/clock.ts'
 import type { Resource } from '../core/domain/resource.ts'
 import type { RuleKind } from '../core/domain/role.ts'
 import { LIMITS } from '../core/limits.ts'
-import { may, type Caller, type UserCaller } from './middleware/caller.ts'
+import type { Caller, UserCaller } from './middleware/callers.ts'
+import { may } from './middleware/rights.ts'
 
 function wantOf(resource: Resource): Want | undefined {
   switch (resource.kind) {
@@ -48,6 +49,7 @@ export function visibleTo(
 ): ((resource: Resource) => boolean) | undefined {
   switch (caller.kind) {
     case 'operator':
+    case 'workload':
       return may(caller, kind, 'list') ? () => true : undefined
     case 'user':
       return (resource) => userMayReach(caller, resource, now)

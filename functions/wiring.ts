@@ -14,6 +14,7 @@ import { resourceName } from '../core/domain/name.ts'
 import type { CaBundle } from '../core/domain/policy.ts'
 import { reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
+import { publishedSigningKeys, type SigningKey } from '../core/join/azure/attested.ts'
 import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
@@ -28,18 +29,21 @@ import {
   type Bootstrapped,
   type BootstrapRequest,
 } from './bootstrap.ts'
+import { breakGlass, type BreakGlassRequest } from './break-glass.ts'
 import type { AppDeps } from './deps.ts'
 import { openLocalStores } from './local-store.ts'
+import { createArmClient } from './join/arm.ts'
 import { createTick } from './verbs/rotate.ts'
 import { openLiveCas, firstState } from './ca/live.ts'
 import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
-import { createRateLimiter } from './middleware/rate-limit.ts'
+import { createRateLimiter, type RateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
-import { initialKeys } from './signers/public-cas.ts'
+import { initialKeys, publicJwk } from './signers/public-cas.ts'
 import type { Stores } from './store/stores.ts'
 
 export type { Bootstrapped, BootstrapRequest } from './bootstrap.ts'
@@ -60,6 +64,12 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** Default: one of its own. */
+  readonly limiter?: RateLimiter
+  /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
+  readonly kubernetes?: KubernetesCluster
+  /** For tests: CAs of a metadata service other than that of Azure. */
+  readonly azure?: { readonly signingKeys: readonly SigningKey[] }
   /** For tests: an STS and a signer of identity documents other than those of AWS. */
   readonly aws?: { readonly sts?: StsAddress; readonly iidKeys?: readonly RegionKey[] }
 }
@@ -90,6 +100,8 @@ export interface LocalControlPlane {
   fetch(request: Request, peer: { readonly ip: string }): Promise<Response>
   /** Creates or updates the user and mints an operator key; repeatable as break-glass, audited each time. */
   bootstrap(request: BootstrapRequest): Promise<Bootstrapped>
+  /** Takes away the locks that strike the user and restores the default roles among `roles`; audited. Then bootstrap works. */
+  breakGlass(request: BreakGlassRequest): Promise<void>
   /** A certificate for a proxy of this machine: `spiffe://<cluster>/proxy/<id>`, client and server, 24 h. */
   issueProxyIdentity(proxyId: ProxyId, key: KeyObject): Promise<IssuedCertificate>
   /** The TLS certificate of the local listener, signed by the host CA, 24 h. Names no identity. */
@@ -184,11 +196,19 @@ export async function createLocalControlPlane(
     clock,
     random,
     log,
-    limiter: createRateLimiter(clock),
+    limiter: options.limiter ?? createRateLimiter(clock),
     stores,
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),
     issuerKeys: createIssuerKeys({ clock, log, ...options.issuers }),
+    // Made by the first who asks for it.
+    jwtKeys: async () => [publicJwk(fileSigner(caDir, 'jwt', random).publicKey)],
+    reviewer: createTokenReviewer({
+      clock,
+      cluster: options.kubernetes ?? clusterAround(process.env),
+    }),
+    arm: createArmClient({ clock, at: options.issuers?.at }),
+    azureSigningKeys: () => options.azure?.signingKeys ?? publishedSigningKeys(),
     hostCa: () => cas.authority('host'),
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
@@ -240,6 +260,7 @@ export async function createLocalControlPlane(
     tickRotations,
     fetch: async (request, peer) => app.fetch(request, { ip: peer.ip }),
     bootstrap: (request) => bootstrap({ clock, random, stores }, request),
+    breakGlass: (request) => breakGlass({ clock, stores }, request),
     issueProxyIdentity: (proxyId, publicKey) =>
       issueHost({
         subject: proxyId,

@@ -23,6 +23,22 @@ export const ACKNOWLEDGED = {
       'Access logs of a network load balancer name addresses and bytes of TLS connections; the proxies log the same with the identity behind it.',
     ),
   ],
+  proxies: [
+    nag(
+      'ECS2',
+      'The variables name the table, the API and the bundle with its hash. There is no secret: the task joins by its role.',
+    ),
+    nag(
+      'ECS4',
+      'Container Insights costs more than the proxies it would watch; they report what matters themselves, in three metrics.',
+    ),
+  ],
+  small: [
+    nag(
+      'IAM5[Resource::*]',
+      'ec2:DescribeNetworkInterfaces, by which the task finds its own address, has no narrower resource.',
+    ),
+  ],
   plane: [
     nag(
       'APIG4',

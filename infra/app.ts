@@ -1,15 +1,22 @@
 /** The stacks and how they know each other: network, control plane, proxies, agents. Their names are what docs/deploy.md says. */
 import { Tags, type App } from 'aws-cdk-lib'
+import type { Artefacts } from './artefacts.ts'
 import type { DeployContext } from './context.ts'
 import { ControlPlane } from './stacks/control-plane.ts'
+import { Proxies } from './stacks/proxies.ts'
 import { Network } from './stacks/network.ts'
 
 export interface PosternStacks {
   readonly network: Network
   readonly plane: ControlPlane
+  readonly proxies: Proxies
 }
 
-export function posternStacks(app: App, context: DeployContext): PosternStacks {
+export function posternStacks(
+  app: App,
+  context: DeployContext,
+  artefacts: Artefacts,
+): PosternStacks {
   const env = {
     ...(context.region !== undefined && { region: context.region }),
     ...(context.account !== undefined && { account: context.account }),
@@ -23,6 +30,13 @@ export function posternStacks(app: App, context: DeployContext): PosternStacks {
     description: 'Postern control plane: functions, one table, signing keys',
     proxies: [network.address],
   })
+  const proxies = new Proxies(app, 'PosternProxies', context, {
+    env,
+    description: 'Postern proxies: where agents and users dial in',
+    network,
+    plane,
+    artefacts,
+  })
   Tags.of(app).add('postern', context.cluster)
-  return { network, plane }
+  return { network, plane, proxies }
 }

@@ -1,6 +1,8 @@
 /** The CDK app: `cdk deploy` from a clone. Context values: infra/context.ts. */
 import { App, Validations } from 'aws-cdk-lib'
 import { AwsSolutionsChecks } from 'cdk-nag'
+import { join } from 'node:path'
+import { readArtefacts } from './artefacts.ts'
 import { posternStacks } from './app.ts'
 import { ContextError, readContext } from './context.ts'
 
@@ -10,7 +12,7 @@ try {
     region: process.env['CDK_DEFAULT_REGION'],
     account: process.env['CDK_DEFAULT_ACCOUNT'],
   })
-  posternStacks(app, context)
+  posternStacks(app, context, readArtefacts(join(import.meta.dirname, '../artefacts')))
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
   app.synth()
 } catch (e) {

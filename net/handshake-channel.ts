@@ -2,7 +2,6 @@
  * The handshake's view of a WebSocket: text messages one at a time, under one deadline for all of them. Frames that follow
  * the last message at once are kept for the transport, within a cap.
  */
-import type { RawData, WebSocket } from 'ws'
 import { AppError } from '../core/errors.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -10,7 +9,8 @@ import { decodeRefused, encodeMessage } from '../core/tunnel/handshake-messages.
 import type { HandshakeMessage } from '../core/tunnel/handshake-messages.ts'
 import { isErrorCode, printable } from '../core/tunnel/reset-reason.ts'
 import type { Transport } from '../core/tunnel/transport.ts'
-import { bytesOf, closeReason, closeSocket, webSocketTransport } from './transport-ws.ts'
+import { closeLink, closeReason, webSocketTransport } from './transport-ws.ts'
+import type { WebSocketLink } from './websocket/link.ts'
 
 interface Message {
   readonly bytes: Buffer
@@ -18,8 +18,7 @@ interface Message {
 }
 
 export class HandshakeChannel {
-  readonly #ws: WebSocket
-  readonly #clock: Clock
+  readonly #link: WebSocketLink
   readonly #timer: Timer
   readonly #earlyMax: number
   readonly #queue: Message[] = []
@@ -28,31 +27,26 @@ export class HandshakeChannel {
   #wake: (() => void) | undefined
 
   /** `earlyMax`: bytes that may wait unread; more ends it. */
-  constructor(ws: WebSocket, clock: Clock, timeout: number, earlyMax: number) {
-    this.#ws = ws
+  constructor(link: WebSocketLink, clock: Clock, timeout: number, earlyMax: number) {
+    this.#link = link
     this.#earlyMax = earlyMax
-    this.#clock = clock
     this.#timer = clock.after(timeout, () =>
       this.fail(new AppError('ERR_TIMEOUT', 'The handshake took too long')),
     )
-    ws.on('message', this.#onMessage)
-    ws.on('close', this.#onClose)
-    ws.on('error', this.#onError)
+    link.ontext = (message) => this.#arrived(message, false)
+    link.ondata = (piece) => this.#arrived(Buffer.from(piece), true)
+    link.onclose = (code, reason, cause) =>
+      this.#end(closeReason(code, reason, cause) ?? new AppError('ERR_TUNNEL_CLOSED'))
   }
 
-  readonly #onMessage = (data: RawData, binary: boolean): void => {
-    const bytes = bytesOf(data)
+  #arrived(bytes: Buffer, binary: boolean): void {
+    if (this.#over) return
     this.#queued += bytes.length
     if (this.#queued > this.#earlyMax)
       return this.fail(new AppError('ERR_TUNNEL_PROTOCOL', undefined, { internal: 'too early' }))
     this.#queue.push({ bytes, binary })
     this.#wake?.()
   }
-  readonly #onClose = (code: number, reason: Buffer): void =>
-    this.#end(closeReason(code, reason) ?? new AppError('ERR_TUNNEL_CLOSED'))
-  readonly #onError = (cause: Error): void =>
-    this.#end(new AppError('ERR_TUNNEL_CLOSED', undefined, { internal: cause.message, cause }))
-
   #end(err: AppError): void {
     this.#over ??= err
     this.#wake?.()
@@ -62,7 +56,7 @@ export class HandshakeChannel {
   fail(err: AppError): void {
     if (this.#over) return
     this.#end(err)
-    closeSocket(this.#ws, err, this.#clock)
+    closeLink(this.#link, err)
   }
 
   /** Throws when the connection is over: by the deadline, the peer, or an abort. */
@@ -72,7 +66,7 @@ export class HandshakeChannel {
 
   send(message: HandshakeMessage): void {
     this.check()
-    this.#ws.send(encodeMessage(message))
+    this.#link.sendText(encodeMessage(message))
   }
 
   /** The next message. A `refused` in its place rejects with what it says. */
@@ -110,14 +104,11 @@ export class HandshakeChannel {
   become<T>(attach: (transport: Transport) => T): T {
     this.check()
     this.#timer.cancel()
-    this.#ws.off('message', this.#onMessage)
-    this.#ws.off('close', this.#onClose)
-    this.#ws.off('error', this.#onError)
-    const transport = webSocketTransport(this.#ws, this.#clock)
+    const transport = webSocketTransport(this.#link)
     const attached = attach(transport)
     for (const { bytes, binary } of this.#queue.splice(0)) {
       if (binary) transport.ondata?.(bytes)
-      else this.#ws.emit('message', bytes, false)
+      else this.#link.ontext?.(bytes)
     }
     return attached
   }

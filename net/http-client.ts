@@ -3,7 +3,7 @@ import type { Agent as HttpAgent } from 'node:http'
 import type { ConnectionOptions } from 'node:tls'
 import { problemError } from '../core/api/problem.ts'
 import { signRequest } from '../core/certs/signed-request.ts'
-import { systemClock, plus, type Clock } from '../core/clock.ts'
+import { systemClock, plus, type Clock, type Instant } from '../core/clock.ts'
 import { AppError, invariant } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import { systemRandom, type Random } from '../core/random.ts'
@@ -23,10 +23,18 @@ export interface ApiClientOptions {
   readonly cluster?: string | undefined
   /** API key or OIDC token instead. */
   readonly bearer?: string | undefined
+  /** Or headers by another scheme, as AWS signatures are. `body` is empty when there is none. */
+  readonly sign?: ((request: RequestToAuthorize) => Readonly<Record<string, string>>) | undefined
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
   /** `HTTPS_PROXY` as the environment gives it. */
   readonly proxy?: string | undefined
+}
+export interface RequestToAuthorize {
+  readonly method: string
+  readonly url: URL
+  readonly body: string
+  readonly now: Instant
 }
 export interface ApiRequestOptions {
   readonly signal?: AbortSignal | undefined
@@ -160,10 +168,11 @@ async function authorization(
     readonly method: string
     readonly url: URL
     readonly body: string | undefined
-    readonly now: ReturnType<typeof plus>
+    readonly now: Instant
   },
 ): Promise<Record<string, string>> {
   if (options.bearer !== undefined) return { authorization: `Bearer ${options.bearer}` }
+  if (options.sign) return { ...options.sign({ ...request, body: request.body ?? '' }) }
   if (!options.identity) return {}
   const { cluster } = options
   invariant(cluster !== undefined, 'a signed request needs the cluster')

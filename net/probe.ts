@@ -100,9 +100,10 @@ export async function probeProxy(options: ProxyProbe): Promise<{
 }> {
   const { cluster, hostCas, purpose, clock, random } = options
   const url = new URL(TUNNEL_PATH, options.url)
-  const ws = await upgrade(url, options, clock)
+  const { link, head } = await upgrade(url, options, clock)
   const timeout = LIMITS.handshakeTimeout.value
-  const channel = new HandshakeChannel(ws, clock, timeout, LIMITS.handshakeMessage.value)
+  const channel = new HandshakeChannel(link, clock, timeout, LIMITS.handshakeMessage.value)
+  link.start(head)
   return {
     async proven() {
       try {
@@ -113,7 +114,7 @@ export async function probeProxy(options: ProxyProbe): Promise<{
         return { proxyId, liveProxies: said.liveProxies }
       } finally {
         channel.fail(new AppError('ERR_TUNNEL_CLOSED'))
-        ws.terminate()
+        link.terminate()
       }
     },
   }

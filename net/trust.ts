@@ -12,6 +12,7 @@ import { verifyLeaf } from '../core/certs/x509-verify.ts'
 import { systemClock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
+import { extraRoots } from './env.ts'
 import { exchange } from './http-exchange.ts'
 
 export interface Trust {
@@ -34,7 +35,7 @@ export function tlsOptions(trust: Trust): ConnectionOptions {
   if (trust.system && trust.ca.length === 0) return base
   return {
     ...base,
-    ca: [...(trust.system ? rootCertificates : []), ...trust.ca],
+    ca: [...(trust.system ? [...rootCertificates, ...extraRoots()] : []), ...trust.ca],
     ...(trust.anyProxy && {
       checkServerIdentity: (host: string, shown: PeerCertificate) => {
         const wrong = checkServerIdentity(host, shown)

@@ -1,10 +1,9 @@
 /** One attempt to reach a proxy: dial, upgrade, handshake, welcome. Whoever wants another attempt calls again. */
 import type { IncomingMessage } from 'node:http'
-import { WebSocket } from 'ws'
 import { problemError } from '../core/api/problem.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { AppError, toAppError } from '../core/errors.ts'
+import { AppError, isAppError, reasonOf, toAppError } from '../core/errors.ts'
 import { parseId, type ConnId, type ProxyId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import { systemRandom, type Random } from '../core/random.ts'
@@ -29,6 +28,7 @@ import { HandshakeChannel } from './handshake-channel.ts'
 import { checkScheme } from './http-exchange.ts'
 import { tlsOptions, type Trust } from './trust.ts'
 import { TUNNEL_PATH } from './tunnel-path.ts'
+import { requestUpgrade, type Upgraded } from './websocket/upgrade.ts'
 
 export type { TunnelPurpose }
 
@@ -68,10 +68,11 @@ export async function connectTunnel(options: TunnelClientOptions): Promise<Conne
   const url = new URL(TUNNEL_PATH, options.url)
   checkScheme(url)
   const clock = options.clock ?? systemClock
-  const ws = await upgrade(url, options, clock)
+  const { link, head } = await upgrade(url, options, clock)
   // Frames may follow `welcome` at once.
   const early = LIMITS.messageMax.value
-  const channel = new HandshakeChannel(ws, clock, LIMITS.handshakeTimeout.value, early)
+  const channel = new HandshakeChannel(link, clock, LIMITS.handshakeTimeout.value, early)
+  link.start(head)
   const onAbort = () => channel.fail(toAppError(options.signal?.reason))
   options.signal?.addEventListener('abort', onAbort, { once: true })
   try {
@@ -122,15 +123,14 @@ const handlersOf = (o: SessionHandlers): SessionHandlers => ({
   onCallbackError: o.onCallbackError,
 })
 
-/** Body of a refused upgrade that is read; the rest is dropped. */
-const REFUSAL_MAX = 16 * 1024
+type Link = Extract<Upgraded, { link: unknown }>
 
 /** Dials, then upgrades: each has its deadline. The first rejected certificate or status ends it. */
 export async function upgrade(
   url: URL,
   options: Pick<TunnelClientOptions, 'trust' | 'proxy' | 'signal'>,
   clock: Clock,
-): Promise<WebSocket> {
+): Promise<Link> {
   const secure = url.protocol === 'wss:'
   const socket = await dial({
     host: url.hostname.replace(/^\[|\]$/g, ''),
@@ -141,62 +141,57 @@ export async function upgrade(
     clock,
     signal: options.signal,
   })
-  const ws = new WebSocket(url, SUBPROTOCOL, {
-    createConnection: () => socket,
-    perMessageDeflate: false,
-    maxPayload: LIMITS.messageMax.value,
-    autoPong: false,
-    followRedirects: false,
-    // TLS hides the bytes from what the mask of RFC 6455 section 10.3 protects; a zero mask costs nothing.
-    ...(secure ? { generateMask: (mask: Buffer) => void mask.fill(0) } : {}),
-  })
-  return new Promise((resolve, reject) => {
-    const done = (err?: Error) => {
-      timer.cancel()
-      options.signal?.removeEventListener('abort', onAbort)
-      ws.removeAllListeners()
-      if (!err) return resolve(ws)
-      ws.on('error', () => undefined)
-      ws.terminate()
-      socket.destroy()
-      reject(err)
-    }
-    const onAbort = () => done(options.signal?.reason as Error)
-    const timer = clock.after(LIMITS.handshakeTimeout.value, () =>
-      done(new AppError('ERR_TIMEOUT', `${url.host} did not upgrade in time`)),
-    )
-    options.signal?.addEventListener('abort', onAbort, { once: true })
-    if (options.signal?.aborted) return onAbort()
-    ws.once('open', () => done())
-    ws.once('error', (cause) =>
-      done(
-        new AppError('ERR_UNREACHABLE', `${url.host} does not speak ${SUBPROTOCOL}`, {
-          cause,
-          internal: cause.message,
+  let gaveUp: Error | undefined
+  const giveUp = (why: unknown) => {
+    gaveUp ??= why as Error
+    socket.destroy()
+  }
+  const onAbort = () => giveUp(options.signal?.reason)
+  const timer = clock.after(LIMITS.handshakeTimeout.value, () =>
+    giveUp(new AppError('ERR_TIMEOUT', `${url.host} did not upgrade in time`)),
+  )
+  options.signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    options.signal?.throwIfAborted()
+    const upgraded = await requestUpgrade(url, socket, { subprotocol: SUBPROTOCOL, clock })
+    if ('link' in upgraded) return upgraded
+    throw await refusal(upgraded.refused)
+  } catch (e) {
+    socket.destroy()
+    if (gaveUp !== undefined) throw gaveUp
+    if (isAppError(e) || options.signal?.aborted) throw e
+    throw new AppError('ERR_UNREACHABLE', `${url.host} does not speak ${SUBPROTOCOL}`, {
+      cause: e,
+      internal: reasonOf(e),
+    })
+  } finally {
+    timer.cancel()
+    options.signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+/** The problem document of an answer that is no upgrade, as an error. */
+function refusal(response: IncomingMessage): Promise<AppError> {
+  return new Promise((resolve) => {
+    const parts: Buffer[] = []
+    let bytes = 0
+    const end = () =>
+      resolve(
+        problemError({
+          status: response.statusCode ?? 0,
+          body: Buffer.concat(parts),
+          retryAfter: response.headers['retry-after'],
         }),
-      ),
-    )
-    ws.once('close', () => done(new AppError('ERR_UNREACHABLE', `${url.host} hung up`)))
-    ws.once('unexpected-response', (_request, response: IncomingMessage) => refusal(response, done))
+      )
+    response.on('data', (part: Buffer) => {
+      bytes += part.length
+      if (bytes > REFUSAL_MAX) end()
+      else parts.push(part)
+    })
+    response.on('end', end)
+    response.on('error', end)
   })
 }
 
-function refusal(response: IncomingMessage, done: (err: Error) => void): void {
-  const parts: Buffer[] = []
-  let bytes = 0
-  const end = () =>
-    done(
-      problemError({
-        status: response.statusCode ?? 0,
-        body: Buffer.concat(parts),
-        retryAfter: response.headers['retry-after'],
-      }),
-    )
-  response.on('data', (part: Buffer) => {
-    bytes += part.length
-    if (bytes > REFUSAL_MAX) end()
-    else parts.push(part)
-  })
-  response.on('end', end)
-  response.on('error', end)
-}
+/** Body of a refused upgrade that is read; the rest is dropped. */
+const REFUSAL_MAX = 16 * 1024

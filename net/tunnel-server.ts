@@ -1,5 +1,6 @@
 /** The proxy's half of the handshake on an upgraded WebSocket, and the server that upgrades. */
-import { WebSocketServer, type WebSocket } from 'ws'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { Identity } from '../core/certs/identity.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Clock } from '../core/clock.ts'
@@ -15,19 +16,22 @@ import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.t
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
 import { HandshakeChannel } from './handshake-channel.ts'
+import type { WebSocketLink } from './websocket/link.ts'
+import { acceptUpgrade } from './websocket/upgrade.ts'
 
 export { TUNNEL_PATH } from './tunnel-path.ts'
 
-/** A `noServer` WebSocket server with the limits and the subprotocol of the tunnel; the listener calls its handleUpgrade. */
-export function tunnelWebSocketServer(): WebSocketServer {
-  return new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: LIMITS.messageMax.value,
-    autoPong: false,
-    handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
-  })
+export type { WebSocketLink }
+
+/** Upgrades what asks for a tunnel; the listener calls it on its server's `upgrade` event. */
+export function tunnelUpgrade(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  clock: Clock,
+  onLink: (link: WebSocketLink) => void,
+): void {
+  acceptUpgrade(request, socket, head, { subprotocol: SUBPROTOCOL, clock }, onLink)
 }
 
 export interface AcceptedTunnel {
@@ -71,12 +75,12 @@ export interface TunnelServerOptions {
  * covers everything from here to `welcome`.
  */
 export async function acceptTunnel(
-  ws: WebSocket,
+  link: WebSocketLink,
   options: TunnelServerOptions,
 ): Promise<AcceptedTunnel> {
   // Nobody has proven anything yet, and nothing but the next message of the handshake may come.
   const early = LIMITS.handshakeMessage.value
-  const channel = new HandshakeChannel(ws, options.clock, LIMITS.handshakeTimeout.value, early)
+  const channel = new HandshakeChannel(link, options.clock, LIMITS.handshakeTimeout.value, early)
   try {
     return await shakeHands(channel, options)
   } catch (e) {

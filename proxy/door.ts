@@ -5,7 +5,6 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { WebSocket } from 'ws'
 import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -15,9 +14,10 @@ import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
   acceptTunnel,
   TUNNEL_PATH,
-  tunnelWebSocketServer,
+  tunnelUpgrade,
   type AcceptedTunnel,
   type TunnelServerOptions,
+  type WebSocketLink,
 } from '../net/tunnel-server.ts'
 import { sourceKey, type Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -68,8 +68,7 @@ export interface Door {
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   const { admission, counters, metrics, log } = deps
-  const sockets = tunnelWebSocketServer()
-  const entering = new Set<WebSocket>()
+  const entering = new Set<WebSocketLink>()
 
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
@@ -83,13 +82,13 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     refuseUpgrade(socket, error)
   }
 
-  async function handshake(ws: WebSocket, source: string): Promise<void> {
+  async function handshake(link: WebSocketLink, source: string): Promise<void> {
     const guest = deps.guest(source)
-    entering.add(ws)
+    entering.add(link)
     const { clock } = deps.server
     const began = clock.monotonic()
     try {
-      const accepted = await acceptTunnel(ws, {
+      const accepted = await acceptTunnel(link, {
         ...deps.server,
         authorise: (identity, purpose) => deps.authorise(identity, purpose),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
@@ -104,7 +103,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       metrics.inc('postern_proxy_handshakes_refused_total', { code: error.code })
       log.info('proxy.handshake_refused', { source, code: error.code, reason: reasonOf(error) })
     } finally {
-      entering.delete(ws)
+      entering.delete(link)
     }
   }
 
@@ -115,8 +114,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       return turnAway(socket, busy('too many tunnels or handshakes', `limit: ${slot}`))
     // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
     socket.once('close', () => slot.release())
-    sockets.handleUpgrade(request, socket, head, (ws) => {
-      void handshake(ws, source).finally(() => slot.release())
+    tunnelUpgrade(request, socket, head, deps.server.clock, (link) => {
+      void handshake(link, source).finally(() => slot.release())
     })
   }
 
@@ -128,7 +127,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
       else enter(request, socket, head)
     },
     close() {
-      for (const ws of entering) ws.terminate()
+      for (const link of entering) link.terminate()
     },
   }
 }

@@ -5,6 +5,7 @@ import type { IdentityKind } from '../../core/domain/service.ts'
 import { invariant } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { IdTokenSource as ConfiguredSource, JoinConfig } from '../config.ts'
+import { azureCollector } from './azure.ts'
 import { boundKeypairCollector } from './bound-keypair.ts'
 import type { EvidenceCollector } from './collector.ts'
 import { ec2Collector } from './ec2.ts'
@@ -57,11 +58,13 @@ export interface CollectorDeps extends Machine {
 
 export function collectorFor(join: JoinConfig, machine: CollectorDeps): EvidenceCollector {
   if (join.method === 'token') return tokenCollector(join.token)
-  const { method, tokenName, idToken, boundKeypair, tpm } = join
+  const { method, tokenName, idToken, boundKeypair, tpm, azure } = join
   if (method === 'iam') return iamCollector(tokenName, machine)
   if (method === 'ec2') return ec2Collector(tokenName, machine)
   if (method === 'bound_keypair')
     return boundKeypairCollector(tokenName, { ...machine, config: boundKeypair })
+  if (method === 'azure')
+    return azureCollector(tokenName, { ...machine, clientId: azure?.clientId })
   if (method === 'tpm') return tpmCollector(tokenName, { ...machine, config: tpm })
   const source = idToken ? configured(idToken) : method === 'oidc' ? undefined : SOURCES[method]
   invariant(source, 'the configuration says where the id token is')

@@ -4,6 +4,7 @@ import { setDefaultHighWaterMark } from 'node:stream'
 import { WebSocket } from 'ws'
 import { spliceSocket } from '../../core/tunnel/splice.ts'
 import { SUBPROTOCOL } from '../../core/tunnel/version.ts'
+import { readInto } from '../../net/read-into.ts'
 import { connectTunnel } from '../../net/tunnel-client.ts'
 import { joinWebSocket } from './plain.ts'
 import { caOf, CLUSTER, identity, readWorld } from './world.ts'
@@ -43,7 +44,7 @@ else
       const socket = dial()
       socket.once('connect', () => {
         stream.accept()
-        spliceSocket(stream, socket)
+        spliceSocket(stream, socket, readInto)
       })
       socket.once('error', () => stream.refuse('ERR_UPSTREAM_UNREACHABLE'))
     },

@@ -5,13 +5,15 @@
 import { createServer as createHttpsServer } from 'node:https'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { setDefaultHighWaterMark } from 'node:stream'
-import type { WebSocket } from 'ws'
+import { WebSocketServer, type WebSocket } from 'ws'
 import { systemClock } from '../../core/clock.ts'
 import { systemRandom } from '../../core/random.ts'
 import type { Session } from '../../core/tunnel/session.ts'
+import { SUBPROTOCOL } from '../../core/tunnel/version.ts'
 import { spliceSocket } from '../../core/tunnel/splice.ts'
 import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
-import { acceptTunnel, tunnelWebSocketServer } from '../../net/tunnel-server.ts'
+import { readInto } from '../../net/read-into.ts'
+import { acceptTunnel, tunnelUpgrade } from '../../net/tunnel-server.ts'
 import { joinWebSocket } from './plain.ts'
 import { caOf, CLUSTER, identity, readWorld } from './world.ts'
 
@@ -25,16 +27,20 @@ const waiting: Socket[] = []
 let session: Session | undefined
 
 const door = createHttpsServer(world.tls)
-const upgrader = tunnelWebSocketServer()
-door.on('upgrade', (request, socket, head) =>
-  upgrader.handleUpgrade(request, socket, head, (ws) => {
-    if (mode === 'plain') {
+const upgrader = new WebSocketServer({
+  noServer: true,
+  perMessageDeflate: false,
+  handleProtocols: () => SUBPROTOCOL,
+})
+door.on('upgrade', (request, socket, head) => {
+  if (mode === 'plain')
+    return upgrader.handleUpgrade(request, socket, head, (ws) => {
       const user = waiting.shift()
       if (user) joinWebSocket(ws, user, true)
       else idle.push(ws)
-      return
-    }
-    void acceptTunnel(ws, {
+    })
+  tunnelUpgrade(request, socket, head, systemClock, (link) => {
+    void acceptTunnel(link, {
       cluster: CLUSTER,
       identity: identity(world.proxy),
       hostCas: () => [ca],
@@ -49,8 +55,8 @@ door.on('upgrade', (request, socket, head) =>
     }).then((tunnel) => {
       session = tunnel.session
     })
-  }),
-)
+  })
+})
 
 const users = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (user) => {
   if (mode === 'plain') {
@@ -61,8 +67,7 @@ const users = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect:
   }
   session?.open(Buffer.from('{}')).then(
     (stream) => {
-      spliceSocket(stream, user)
-      user.resume()
+      spliceSocket(stream, user, readInto)
     },
     () => user.destroy(),
   )

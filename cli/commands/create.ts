@@ -9,9 +9,8 @@ import { withClient, type Client } from '../client.ts'
 import type { Cli } from '../cli.ts'
 import type { ProfileOptions } from '../host.ts'
 import { readInput } from '../input.ts'
-import { KINDS, pathOf, type Kind } from '../resource-names.ts'
+import { CREATABLE, pathOf, type Kind } from '../resource-names.ts'
 
-const CREATABLE = KINDS.filter((kind): kind is Exclude<Kind, 'agent'> => kind !== 'agent')
 /** Just enough to know where to send it; the server checks every field and names the wrong one. */
 const head = z.looseObject({
   kind: z.enum(CREATABLE, `use one of ${CREATABLE.join(', ')}`),

@@ -1,24 +1,23 @@
 /** `postern login`: a password for certificates. The key is made here and never leaves this machine. */
 import path from 'node:path'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
-import { caBundle, discovery, type Discovery } from '../../core/domain/cluster.ts'
-import { AppError, isAppError } from '../../core/errors.ts'
+import { caBundle } from '../../core/domain/cluster.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
 import type { Cli } from '../cli.ts'
 import { newerCas } from '../connect/follow-cas.ts'
+import { discover, originOf } from '../connect/discover.ts'
 import { saveProfile } from '../connect/profile.ts'
 import { trustOf } from '../connect/trust.ts'
 import { readPassword } from '../input.ts'
 import { knownCluster, type KnownCluster } from '../known-cluster.ts'
-import { currentFile, profileDir } from '../profiles.ts'
+import { loginName } from '../login-name.ts'
+import { profileDir, setCurrent } from '../profiles.ts'
 import { knownHosts, sshConfigFile } from '../ssh-config.ts'
-import { HintedError, usage } from '../ui/report.ts'
+import { usage } from '../ui/report.ts'
 
 export interface LoginOptions {
   readonly proxy?: string | undefined
@@ -35,20 +34,13 @@ interface Target {
   readonly trust: Trust
 }
 
-function originOf(text: string): string {
-  const url = /^https:\/\//.test(text) ? text : `https://${text}`
-  if (!URL.canParse(url) || new URL(url).pathname !== '/')
-    throw usage('--proxy: use host:port, as access.example.com:443')
-  return new URL(url).origin
-}
-
 /** Where to sign in, and whom TLS believes: pins given now, else what the profile knows, else the system's roots. */
 async function targetOf(
   cli: Cli,
   options: LoginOptions,
   known: KnownCluster | undefined,
 ): Promise<Target> {
-  const asked = options.proxy === undefined ? undefined : originOf(options.proxy)
+  const asked = options.proxy === undefined ? undefined : originOf(options.proxy, '--proxy')
   const origin = asked ?? known?.api
   if (origin === undefined) throw usage('login: no cluster is known yet', 'give --proxy host:port')
   if (options.caPin) {
@@ -66,14 +58,7 @@ async function targetOf(
 }
 
 function userOf(cli: Cli, options: LoginOptions, known: KnownCluster | undefined): string {
-  const name = options.user ?? known?.user
-  if (name !== undefined) return name
-  try {
-    return userInfo().username
-  } catch {
-    if (cli.env.user !== undefined) return cli.env.user
-    throw usage('login: who are you?', 'give --user NAME')
-  }
+  return options.user ?? known?.user ?? loginName(cli)
 }
 
 const rotated = (cli: Cli, known: KnownCluster, origin: string) =>
@@ -88,24 +73,11 @@ const rotated = (cli: Cli, known: KnownCluster, origin: string) =>
     cli.env.httpsProxy,
   ).catch(() => undefined)
 
-/** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
-const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ERR_TLS_CERT_ALTNAME/
-
-async function discover(api: ApiClient): Promise<Discovery> {
-  try {
-    const answer = await api.request('GET', '/.well-known/postern')
-    return parse(discovery, answer, { code: 'ERR_INTERNAL' })
-  } catch (e) {
-    if (!isAppError(e) || !UNTRUSTED.test(e.message)) throw e
-    throw new HintedError(e, 'this machine does not trust its certificate; give --ca-pin sha256:…')
-  }
-}
-
 export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   const chosen = await profileDir(cli, options)
   // Another cluster than the profile's: a profile of its own, and nothing of the old one is believed.
   const stored = chosen === undefined ? undefined : await knownCluster(chosen)
-  const asked = options.proxy === undefined ? undefined : originOf(options.proxy)
+  const asked = options.proxy === undefined ? undefined : originOf(options.proxy, '--proxy')
   const known = stored && (asked === undefined || isOf(stored, asked)) ? stored : undefined
   const user = userOf(cli, options, known)
   let target = await targetOf(cli, options, known)
@@ -184,14 +156,4 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
 }
 
 const isOf = (profile: KnownCluster, origin: string): boolean =>
-  profile.api === origin || profile.proxies.some((proxy) => originOf(proxy) === origin)
-
-async function setCurrent(cli: Cli, cluster: string): Promise<void> {
-  await mkdir(cli.home, { recursive: true, mode: 0o700 })
-  const file = currentFile(cli)
-  const temporary = `${file}.${cli.random.bytes(6).toString('hex')}`
-  await writeFile(temporary, `${cluster}\n`, { mode: 0o600 })
-  await rename(temporary, file).catch((cause: unknown) => {
-    throw new AppError('ERR_INTERNAL', `${file} cannot be written`, { cause })
-  })
-}
+  profile.api === origin || profile.proxies.some((proxy) => originOf(proxy, 'proxy') === origin)

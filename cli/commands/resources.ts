@@ -1,11 +1,13 @@
-/** Operating the cluster: `create`, `get`, `rm`, `lock`, `events`. */
+/** Operating the cluster: `create`, `get`, `edit`, `rm`, `lock`, `events`. */
 import type { Command } from '@commander-js/extra-typings'
 import { DATA_DIR, examples, JSON_FLAG, PROFILE, type Host } from '../host.ts'
 
 export function resourceCommands(program: Command, { cli }: Host): void {
   program
     .command('create')
-    .description('apply resource files: tokens, roles, users, locks; again and again if you like')
+    .description(
+      'apply resource files: tokens, roles, users, locks, connectors; again and again if you like',
+    )
     .addHelpText(
       'before',
       examples('postern create -f role.yaml', 'cat role.yaml | postern create -f -'),
@@ -25,17 +27,29 @@ export function resourceCommands(program: Command, { cli }: Host): void {
       'before',
       examples('postern get roles', 'postern get role/access', 'postern get locks --json'),
     )
-    .argument('<kind[/name]>', 'token, role, user or lock')
+    .argument('<kind[/name]>', 'token, role, user, lock, oidc_connector, key, agent, node or app')
     .option(...JSON_FLAG)
     .option(...PROFILE)
     .option(...DATA_DIR)
     .action(async (what, options) => (await import('./get.ts')).get(cli, what, options))
 
   program
+    .command('edit')
+    .description('change a resource in $VISUAL or $EDITOR')
+    .addHelpText(
+      'before',
+      examples('postern edit role/dev', 'EDITOR=nano postern edit oidc_connector/github'),
+    )
+    .argument('<kind/name>', 'role, user or oidc_connector')
+    .option(...PROFILE)
+    .option(...DATA_DIR)
+    .action(async (what, options) => (await import('./edit.ts')).edit(cli, what, options))
+
+  program
     .command('rm')
     .description('remove a resource')
     .addHelpText('before', examples('postern rm role/dev', 'postern rm lock/lk_…'))
-    .argument('<kind/name>', 'token, role, user, lock or agent')
+    .argument('<kind/name>', 'token, role, user, lock, oidc_connector, key or agent')
     .option(...PROFILE)
     .option(...DATA_DIR)
     .action(async (what, options) => (await import('./rm.ts')).rm(cli, what, options))

@@ -1,4 +1,4 @@
-/** Signing in: `login`, `logout`, `status`, and users of the cluster's own. */
+/** Signing in: `login`, `logout`, `status`, `whoami`, and users of the cluster's own. */
 import type { Command } from '@commander-js/extra-typings'
 import { DATA_DIR, examples, JSON_FLAG, PROFILE, type Host } from '../host.ts'
 
@@ -38,6 +38,34 @@ export function signInCommands(program: Command, host: Host): void {
     .option(...PROFILE)
     .option(...DATA_DIR)
     .action(async (options) => (await import('./status.ts')).status(cli, options))
+
+  program
+    .command('whoami')
+    .description('who the control plane takes you for, and what you may do there')
+    .addHelpText('before', examples('postern whoami', 'postern whoami --json'))
+    .option(...JSON_FLAG)
+    .option(...PROFILE)
+    .option(...DATA_DIR)
+    .action(async (options) => (await import('./status.ts')).whoAmI(cli, options))
+
+  program
+    .command('bootstrap')
+    .description(
+      'after cdk deploy: first operator and user, by your AWS credentials; break-glass later',
+    )
+    .addHelpText(
+      'before',
+      examples(
+        'postern bootstrap --stack Postern --region eu-west-1',
+        'postern bootstrap --stack Postern --user ann --logins ann,deploy',
+      ),
+    )
+    .requiredOption('--stack <name>', 'the stack of the control plane')
+    .option('--region <region>', 'where it is (default: as the AWS tools find it)')
+    .option('--user <name>', 'user of the cluster (default: your login here)')
+    .option('--logins <names>', 'unix users for {{internal.logins}} (default: the same name)')
+    .option(...JSON_FLAG)
+    .action(async (options) => (await import('./bootstrap.ts')).bootstrap(cli, options))
 
   const users = program.command('users').description('users that the cluster knows by password')
   users

@@ -61,7 +61,7 @@ export async function tokensAdd(cli: Cli, options: TokensAddOptions): Promise<vo
       return
     }
     cli.note('The secret is not shown again. On the machine:')
-    const proxy = client.profile.proxies[0] ?? new URL(client.profile.api).host
+    const proxy = client.target.proxies[0] ?? new URL(client.target.api).host
     cli.note(`  ${lineFor(token, secret, proxy)}`)
   })
 }

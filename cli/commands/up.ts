@@ -17,6 +17,7 @@ export function upCommand(program: Command, { cli }: Host): void {
     .option('--data-dir <dir>', 'where everything is kept', './postern-data')
     .option('--listen <host:port>', 'address for the API and the proxy', '127.0.0.1:3080')
     .option('--no-agent', 'do not make this machine a node')
+    .option('--break-glass', 'take away what keeps you out: locks on you, changed default roles')
     .option('--diag-addr <host:port>', 'private address of /metrics, /healthz and /readyz')
     .addOption(
       new Option('--log-format <format>', 'lines of up.log')

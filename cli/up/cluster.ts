@@ -37,6 +37,8 @@ export interface ClusterDeps {
   readonly stopping: Closer
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
+  readonly azure?: LocalControlPlaneOptions['azure'] | undefined
+  readonly kubernetes?: LocalControlPlaneOptions['kubernetes'] | undefined
   /** Default: as the control plane has it. */
   readonly issuers?: LocalControlPlaneOptions['issuers'] | undefined
 }
@@ -61,6 +63,8 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     random,
     log,
     ...(deps.aws ? { aws: deps.aws } : {}),
+    ...(deps.azure ? { azure: deps.azure } : {}),
+    ...(deps.kubernetes ? { kubernetes: deps.kubernetes } : {}),
     ...(deps.issuers ? { issuers: deps.issuers } : {}),
   })
   stopping.push(() => plane.close())

@@ -9,7 +9,7 @@ import path from 'node:path'
 import { fromSeconds, plus, type Instant } from '../../core/clock.ts'
 import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
-import { isAppError } from '../../core/errors.ts'
+import { isAppError, type AppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import { writeAtomic } from '../../agent/identity/files.ts'
@@ -49,18 +49,23 @@ async function stored(dir: string): Promise<StoredProfile | undefined> {
   })
 }
 
-/** Is this operator key still good? A store that was deleted knows it no more. */
-async function works(api: ApiClient): Promise<boolean> {
+/** Is this operator key still known? A store that was deleted knows it no more. That of a locked owner it knows. */
+async function known(api: ApiClient): Promise<boolean> {
   try {
     await api.request('GET', '/v1/whoami')
     return true
   } catch (e) {
+    if (isAppError(e) && e.code === 'ERR_LOCKED') return true
     if (isAppError(e) && e.kind.exitCode === 3) return false
     throw e
   } finally {
     api.close()
   }
 }
+
+/** The owner is locked, or the roles were changed so that they do not let the owner operate any more. */
+const isRefusal = (e: unknown): e is AppError =>
+  isAppError(e) && (e.code === 'ERR_LOCKED' || e.code === 'ERR_FORBIDDEN')
 
 /** What it takes to sign in: the control plane in this process, and how it is reached. */
 export interface OwnersCluster {
@@ -79,6 +84,8 @@ export interface SignedInOwner {
   readonly api: ApiClient
   /** The operator key, when it was made just now. */
   readonly newKey: string | undefined
+  /** Why the owner could not sign in: the cluster serves everybody else all the same. */
+  readonly refused: AppError | undefined
   /** New certificates when half of the life of the old has passed, or when there are other proxies. */
   renew(): Promise<void>
 }
@@ -87,6 +94,8 @@ export async function signInOwner(deps: {
   readonly cli: Cli
   readonly cluster: OwnersCluster
   readonly dataDir: string
+  /** Take away first what keeps the owner out. */
+  readonly breakGlass?: boolean
 }): Promise<SignedInOwner> {
   const { cli, cluster } = deps
   const { plane, origin } = cluster
@@ -96,8 +105,9 @@ export async function signInOwner(deps: {
   const old = await stored(dir)
   const client = (bearer: string) => cluster.client(bearer)
 
-  const known = old?.operatorKey
-  const fresh = known === undefined || !(await works(client(known)))
+  if (deps.breakGlass) await plane.breakGlass({ user: owner.user, roles: ROLES })
+  const kept = old?.operatorKey
+  const fresh = deps.breakGlass || kept === undefined || !(await known(client(kept)))
   const operatorKey = fresh
     ? (
         await plane.bootstrap({
@@ -106,7 +116,7 @@ export async function signInOwner(deps: {
           traits: { logins: [owner.login] },
         })
       ).operatorKey
-    : known
+    : kept
   const api = client(operatorKey)
 
   const keyPem =
@@ -151,8 +161,16 @@ export async function signInOwner(deps: {
     return plus(now, (expires - now) / 2)
   }
 
-  // At every start: the address may have changed, and roles as well.
-  let renewAt = await issue()
+  // At every start: the address may have changed, and roles as well. Who is locked is tried again at each renewal.
+  let renewAt = clock.now()
+  let refused: AppError | undefined
+  try {
+    renewAt = await issue()
+  } catch (e) {
+    // Without the files of an earlier start there is nothing that could go on.
+    if (!isRefusal(e) || !old) throw e
+    refused = e
+  }
   await file('ssh_config', sshConfig)
   // With the content type, so that the curl of the screen stays one short line.
   const header = `authorization: Bearer ${operatorKey}\ncontent-type: application/json\n`
@@ -161,6 +179,7 @@ export async function signInOwner(deps: {
     owner,
     api,
     newKey: fresh ? operatorKey : undefined,
+    refused,
     async renew() {
       if (clock.now() >= renewAt || shape() !== written) renewAt = await issue()
     },

@@ -57,6 +57,8 @@ const agentYaml = (input: AgentFileInput): string =>
 const hasIdentity = (dataDir: string): boolean =>
   existsSync(path.join(dataDir, 'ssh', 'identity.json'))
 
+export const hasLocalAgent = (dataDir: string): boolean => hasIdentity(path.join(dataDir, 'agent'))
+
 const orAbsent = (e: unknown): undefined => {
   if (isAppError(e) && e.code === 'ERR_NOT_FOUND') return undefined
   throw e

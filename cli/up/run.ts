@@ -15,7 +15,7 @@ import { painter } from '../ui/style.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
 import { startCluster } from './cluster.ts'
 import { signInOwner } from './first-user.ts'
-import { startLocalAgent, writeSecondAgent } from './local-agents.ts'
+import { hasLocalAgent, startLocalAgent, writeSecondAgent } from './local-agents.ts'
 import { isLoopback } from './names.ts'
 import { screen } from './screen.ts'
 import { closer, untilStopped } from './stopping.ts'
@@ -24,6 +24,7 @@ export interface UpOptions {
   readonly dataDir: string
   readonly listen: string
   readonly agent: boolean
+  readonly breakGlass?: true | undefined
   readonly diagAddr?: string | undefined
   readonly logFormat: 'text' | 'json'
 }
@@ -61,13 +62,17 @@ export async function up(cli: Cli, options: UpOptions): Promise<void> {
       const close = await serveDiagnostics(diag, { metrics, clock, log, ready })
       stopping.push(close)
     }
-    const owner = await signInOwner({ cli, cluster, dataDir })
+    const breakGlass = options.breakGlass ?? false
+    const owner = await signInOwner({ cli, cluster, dataDir, breakGlass })
     stopping.push(() => owner.api.close())
     const deps = { api: owner.api, dataDir, cluster }
-    const agent = options.agent
-      ? await startLocalAgent({ ...deps, cli, log, metrics, stopping, stopped })
-      : undefined
-    await writeSecondAgent(deps)
+    // An owner who may not mint tokens has an agent all the same, if it joined before.
+    const may = owner.refused === undefined
+    const agent =
+      options.agent && (may || hasLocalAgent(dataDir))
+        ? await startLocalAgent({ ...deps, cli, log, metrics, stopping, stopped })
+        : undefined
+    if (may) await writeSecondAgent(deps)
 
     const renew = (): void => {
       Promise.all([cluster.renew(), owner.renew()]).catch((e: unknown) =>
@@ -88,6 +93,7 @@ export async function up(cli: Cli, options: UpOptions): Promise<void> {
         owner: owner.owner,
         caPins: cluster.plane.caPins,
         newKey: owner.newKey,
+        refused: owner.refused,
         agent,
         loopback: isLoopback(listen.host),
       },

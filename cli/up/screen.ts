@@ -1,5 +1,6 @@
 /** What `up` shows: short, calm, ready to paste, without a secret but the operator key of the very first start. */
 import path from 'node:path'
+import type { AppError } from '../../core/errors.ts'
 import type { Paint } from '../ui/style.ts'
 import { safeText } from '../ui/style.ts'
 import type { Owner } from './first-user.ts'
@@ -15,6 +16,8 @@ export interface ScreenInput {
   readonly caPins: readonly string[]
   /** The operator key, at the first start only. */
   readonly newKey: string | undefined
+  /** Why the owner could not sign in. */
+  readonly refused: AppError | undefined
   readonly agent: ShownAgent | undefined
   /** Reached from this machine alone? */
   readonly loopback: boolean
@@ -36,6 +39,12 @@ function agentLine({ name, id, joined, error }: ShownAgent): string {
   return `${name}${id === undefined ? '' : ` (${id})`}, ${how}`
 }
 
+const standing = (refused: AppError | undefined): string => {
+  if (!refused) return 'certificate for 12 hours, renewed while this runs'
+  const why = refused.code === 'ERR_LOCKED' ? 'locked' : 'without the rights of an operator'
+  return `${why}; postern up --break-glass takes that away, and the audit log tells of it`
+}
+
 export function screen(input: ScreenInput, paint: Paint): string[] {
   const file = (name: string) => shown(input.cwd, path.join(input.dataDir, name))
   const host = input.origin.replace('https://', '')
@@ -45,7 +54,7 @@ export function screen(input: ScreenInput, paint: Paint): string[] {
     '',
     `  API and proxy   ${input.origin}`,
     `  data            ${shown(input.cwd, input.dataDir)}`,
-    `  you are         ${input.owner.user}, certificate for 12 hours, renewed while this runs`,
+    `  you are         ${input.owner.user}, ${standing(input.refused)}`,
   ]
   if (input.agent) lines.push(`  agent           ${agentLine(input.agent)}`)
   if (input.owner.root)
@@ -60,6 +69,8 @@ export function screen(input: ScreenInput, paint: Paint): string[] {
       `Operator key, shown this once and kept in ${file('profile/operator.key')}:`,
       `  ${input.newKey}`,
     )
+  const ends = ['', paint('dim', `Ctrl-C stops it; ${file('up.log')} has the details.`)]
+  if (input.refused) return [...lines, ...ends]
   lines.push('', 'Try next, in another terminal:', '')
   if (input.agent) lines.push(command(`ssh -F ${file('ssh_config')} ${input.agent.name}`))
   lines.push(
@@ -79,6 +90,5 @@ export function screen(input: ScreenInput, paint: Paint): string[] {
       ),
     )
   }
-  lines.push('', paint('dim', `Ctrl-C stops it; ${file('up.log')} has the details.`))
-  return lines
+  return [...lines, ...ends]
 }

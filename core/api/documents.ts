@@ -128,6 +128,48 @@ export const lockDocument = z.object({
 })
 export type LockDocument = z.output<typeof lockDocument>
 
+/** `metadata.name` is the key's id; `spec.name` what people call it. */
+export const keyDocument = z.object({
+  kind: z.literal('key'),
+  version: z.literal('v1'),
+  metadata: z.object({ name: z.string(), expires: when.optional() }),
+  spec: z.object({ name: z.string(), owner: z.string(), scopes: z.array(rule) }),
+  status: z.object({ created: when }),
+})
+export type KeyDocument = z.output<typeof keyDocument>
+
+/** `POST /v1/keys`, 201. The only time that the secret is shown. */
+export const keyCreated = z.object({
+  id: z.string(),
+  name: z.string(),
+  secret: z.string(),
+  owner: z.string(),
+  scopes: z.array(rule),
+  expires: when,
+})
+export type KeyCreated = z.output<typeof keyCreated>
+
+/** A connector file that creates the same connector again. */
+export const connectorDocument = z.object({
+  kind: z.literal('oidc_connector'),
+  version: z.literal('v1'),
+  metadata: z.object({ name: z.string(), description: z.string().optional() }),
+  spec: z.object({
+    issuer: z.string(),
+    audience: z.string().optional(),
+    static_jwks: z.string().optional(),
+    tls_ca: z.string().optional(),
+    claims_to_roles: z.array(
+      z.object({
+        claims: z.record(z.string(), z.array(z.union([z.string(), z.number(), z.boolean()]))),
+        roles: z.array(z.string()),
+      }),
+    ),
+  }),
+  status: z.object({ created: when }),
+})
+export type ConnectorDocument = z.output<typeof connectorDocument>
+
 const presence = z.object({
   online: z.boolean(),
   /** Absent = never connected. */

@@ -47,10 +47,18 @@ export type UserCertificates = z.output<typeof userCertificates>
 
 /** `GET /v1/whoami`. */
 export const whoami = z.object({
-  kind: z.enum(['operator', 'user', 'agent', 'proxy']),
+  /** `operator`: an API key; `workload`: an id token of a configured issuer. */
+  kind: z.enum(['operator', 'workload', 'user', 'agent', 'proxy']),
   name: z.string(),
+  /** Of an API key: the user it acts for. */
+  owner: z.string().optional(),
+  /** Of an id token. */
+  issuer: z.string().optional(),
+  subject: z.string().optional(),
   roles: z.array(z.string()),
   logins: z.array(z.string()),
+  /** What it may do with the API now: verbs by kind. */
+  permissions: z.record(z.string(), z.array(z.string())),
   expires: z.int().optional(),
 })
 export type Whoami = z.output<typeof whoami>

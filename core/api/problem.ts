@@ -1,6 +1,6 @@
 /** The client's half of RFC 9457: an error answer as the AppError it was on the other side. */
 import * as z from 'zod'
-import { AppError, type ErrorDetails } from '../errors.ts'
+import { AppError, type ErrorCode, type ErrorDetails } from '../errors.ts'
 import { isErrorCode, printable } from '../tunnel/reset-reason.ts'
 
 const issue = z.object({ path: z.string().max(512), message: z.string().max(1024) })
@@ -21,15 +21,27 @@ export interface ProblemAnswer {
   readonly requestId?: string | undefined
 }
 
+/** What gateways and load balancers in front say by themselves, without a problem document. */
+const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  403: 'ERR_FORBIDDEN',
+  413: 'ERR_INPUT_TOO_LARGE',
+  429: 'ERR_RATE_LIMITED',
+  431: 'ERR_INPUT_TOO_LARGE',
+  504: 'ERR_TIMEOUT',
+}
+
 /** Never throws. What is no problem document, or has a code of another release, is an error all the same. */
 export function problemError(answer: ProblemAnswer): AppError {
   const request = answer.requestId ? `, request ${printable(answer.requestId)}` : ''
   const internal = `HTTP ${answer.status}${request}`
   const parsed = problemDocument.safeParse(json(answer.body))
-  if (!parsed.success)
-    return new AppError(answer.status >= 502 ? 'ERR_UNREACHABLE' : 'ERR_INTERNAL', undefined, {
-      internal,
-    })
+  if (!parsed.success) {
+    const code =
+      BY_STATUS[answer.status] ?? (answer.status >= 502 ? 'ERR_UNREACHABLE' : 'ERR_INTERNAL')
+    const retryAfter = seconds(answer.retryAfter)
+    const details = retryAfter === undefined ? {} : { details: { retryAfter } }
+    return new AppError(code, undefined, { internal, ...details })
+  }
   const { code, detail, issues, serverTime, service, roles } = parsed.data
   const retryAfter = seconds(answer.retryAfter)
   const details: ErrorDetails = {

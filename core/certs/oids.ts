@@ -16,7 +16,13 @@ export const OID = {
    * JSON, never critical.
    */
   posternUser: '2.25.254207094664683364440150286220721173736',
+  /** Ours, from the UUID 5d0f3c1a-7b64-4c0e-9a52-0e6f2b9d4c71: labels that an agent has by its token, a UTF8String of JSON. */
+  posternAgentLabels: '2.25.123697307103571551024794216114385931377',
 } as const
 
 /** Bits of keyUsage in the first byte of its bit string, RFC 5280 section 4.2.1.3. */
-export const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const
+export const KEY_USAGE = {
+  digitalSignature: 0x80,
+  keyCertSign: 0x04,
+  cRLSign: 0x02,
+} as const

@@ -12,6 +12,8 @@ export interface Agent {
   /** The token that admitted it first. */
   readonly tokenName: string
   readonly forcedLabels: Labels
+  /** Of the token as well, for keys that the agent does not label itself. */
+  readonly suggestedLabels: Labels
   readonly allowedNames: readonly string[] | undefined
   readonly sharedNames: boolean
   readonly created: Instant

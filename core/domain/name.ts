@@ -66,3 +66,26 @@ export const labelSelector = z
     `at most ${LIMITS.labels.value} labels`,
   )
 export type LabelSelector = Readonly<Record<string, readonly string[]>>
+
+/** What a token says about the labels of its agents. */
+export interface TokenLabels {
+  /** Stronger than the agent's own. */
+  readonly forced: Labels
+  /** For keys that the agent does not label itself. */
+  readonly suggested: Labels
+}
+
+/** The labels that count, out of an agent's own and those of its token. */
+export const withTokenLabels = (own: Labels, { forced, suggested }: TokenLabels): Labels => ({
+  ...suggested,
+  ...own,
+  ...forced,
+})
+
+/** Of a selector, as tokens have it, one value for each key: the first. */
+export const firstValues = (selector: LabelSelector): Labels =>
+  Object.fromEntries(
+    Object.entries(selector).flatMap(([key, [value]]) =>
+      value === undefined ? [] : [[key, value]],
+    ),
+  )

@@ -16,6 +16,8 @@ export const RULE_KINDS = [
   'app',
   'event',
   'agent',
+  'key',
+  'oidc_connector',
   'ca',
 ] as const
 export type RuleKind = (typeof RULE_KINDS)[number]
@@ -64,7 +66,8 @@ const login = z.union([unixLogin, template, z.literal('*')], {
 const allowLogin = z.union([unixLogin, template], {
   error: 'use a unix user name, {{internal.logins}} or {{external.<trait>}}; "*" is for deny only',
 })
-const apiRule = z.strictObject({
+/** What may be done with which kinds of the API; `*` is every one. */
+export const apiRule = z.strictObject({
   resources: z.array(z.enum([...RULE_KINDS, '*'])).min(1),
   verbs: z.array(z.enum([...RULE_VERBS, '*'])).min(1),
 })

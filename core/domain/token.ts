@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
+import { labelsFit } from '../certs/agent-labels.ts'
 import { plus, type Clock, type Instant } from '../clock.ts'
 import { duration } from '../duration.ts'
 import { awsAllow, AWS_SUGGESTIONS, type AwsRule } from '../join/aws-rule.ts'
@@ -17,6 +18,7 @@ import { LIMITS } from '../limits.ts'
 import { BLOCK_METHODS, BLOCKS } from '../join/blocks.ts'
 import type { Random } from '../random.ts'
 import {
+  firstValues,
   handleName,
   labels,
   labelSelector,
@@ -42,7 +44,7 @@ export interface JoinToken {
   readonly uses: number
   readonly labels: Labels
   readonly description: string | undefined
-  /** Pre-fills the agent's configuration; grants nothing. */
+  /** Labels of its agents for keys that they do not label themselves; of several values the first. */
   readonly suggestedLabels: LabelSelector
   /** Labels every agent of this token carries, stronger than the agent's own. */
   readonly forcedLabels: Labels
@@ -108,6 +110,16 @@ export const tokenResource = z.strictObject({
       ...BLOCKS,
     })
     .superRefine((spec, ctx) => {
+      const labelling = {
+        forced: spec.forced_labels ?? {},
+        suggested: firstValues(spec.suggested_labels ?? {}),
+      }
+      if (!labelsFit(labelling))
+        ctx.addIssue({
+          code: 'custom',
+          path: ['forced_labels'],
+          message: `forced and suggested labels together at most ${LIMITS.tokenLabels.value} bytes`,
+        })
       const given = methodFields(spec)
       for (const method of BLOCK_METHODS) {
         const wrong = (message: string): void =>

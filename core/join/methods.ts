@@ -3,12 +3,12 @@ import { JOIN_METHODS, type JoinToken } from '../domain/token.ts'
 import { AppError, badField } from '../errors.ts'
 import { parse } from '../parse.ts'
 import type { Random } from '../random.ts'
+import { azureMethod, type AzureDeps } from './azure/method.ts'
 import { boundKeypairMethod, type BoundKeypairDeps } from './bound-keypair.ts'
 import { ec2Method, type Ec2Deps } from './ec2.ts'
 import { iamMethod, type StsClient } from './iam.ts'
 import type { JoinContext, JoinFacts, JoinMethod, Opening } from './join-method.ts'
-import type { IssuerKeys } from './oidc/jwks.ts'
-import { oidcMethod } from './oidc/method.ts'
+import { oidcMethod, type OidcDeps } from './oidc/method.ts'
 import { PRESETS } from './oidc/presets.ts'
 import { tokenMethod } from './token.ts'
 import { tpmMethod } from './tpm/method.ts'
@@ -52,9 +52,8 @@ function verifier<E>(method: JoinMethod<E>): EvidenceVerifier {
 }
 
 /** What methods need besides the evidence. */
-export interface MethodDeps extends BoundKeypairDeps, Ec2Deps {
+export interface MethodDeps extends BoundKeypairDeps, Ec2Deps, AzureDeps, OidcDeps {
   readonly sts: StsClient
-  readonly issuerKeys: IssuerKeys
   readonly random: Random
 }
 
@@ -65,8 +64,9 @@ export function joinMethods(deps: MethodDeps): (name: string) => EvidenceVerifie
     verifier(iamMethod(deps)),
     verifier(ec2Method(deps)),
     verifier(boundKeypairMethod(deps)),
+    verifier(azureMethod(deps)),
     verifier(tpmMethod(deps)),
-    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps.issuerKeys))),
+    ...PRESETS.map((preset) => verifier(oidcMethod(preset, deps))),
   ]
   return (name) => {
     const method = methods.find((one) => one.name === name)

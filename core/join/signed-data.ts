@@ -1,13 +1,14 @@
 /**
- * The one kind of CMS message that `ec2` needs (RFC 5652): SignedData with its content inside and a single signer. The answer is
- * the content that was signed, and nothing else of the message is looked at: certificates it may carry prove nothing, because
- * the key comes from us, and a second signer or a second copy of anything is refused.
+ * The one kind of CMS message that `ec2` and `azure` need (RFC 5652): SignedData with its content inside and a single signer. The
+ * answer is the content that was signed. Certificates that come along prove nothing: `ec2` has the keys and does not read them, for
+ * `azure` the one whose key signed is the one that has to be vouched for. A second signer or a second copy of anything is refused.
  *
  * AWS sends BER with indefinite lengths. It is rewritten as DER first, so that there is one strict reader (core/certs/der.ts).
  */
-import { createHash, verify, type KeyObject } from 'node:crypto'
+import { createHash, verify, type KeyObject, type X509Certificate } from 'node:crypto'
 import { DerReader, octetString, readOid, TAG, tlv } from '../certs/der.ts'
 import { AppError } from '../errors.ts'
+import { readForeignCertificate } from './vouched.ts'
 
 const broken = (internal: string): AppError =>
   new AppError('ERR_CERT_INVALID', undefined, { internal: `CMS: ${internal}` })
@@ -104,10 +105,22 @@ function signedAttributes(raw: Buffer, content: Buffer): Buffer {
   return asSet
 }
 
+/** Certificates that we would look at; more are somebody's attempt to make us work. */
+const MAX_CERTIFICATES = 8
+
 interface Signed {
+  /** DER, as they came. */
+  readonly certificates: readonly Buffer[]
   readonly content: Buffer
   readonly over: Buffer
   readonly signature: Buffer
+}
+
+function certificatesOf(bag: Buffer | undefined): Buffer[] {
+  const reader = new DerReader(bag ?? Buffer.alloc(0))
+  const found: Buffer[] = []
+  while (!reader.done && found.length < MAX_CERTIFICATES) found.push(reader.next().raw)
+  return found
 }
 
 function read(message: Buffer): Signed {
@@ -127,7 +140,7 @@ function read(message: Buffer): Signed {
   encapsulated.end()
   const { content } = held.expect(TAG.octetString)
   held.end()
-  signedData.optional(CONTEXT_0)
+  const bag = signedData.optional(CONTEXT_0)
   signedData.optional(CONTEXT_1)
   const signers = signedData.enter(TAG.set)
   signedData.end()
@@ -136,7 +149,10 @@ function read(message: Buffer): Signed {
   signer.expect(TAG.integer)
   // Who the signer says it is: of no interest, the key decides.
   signer.next()
-  if (algorithmOf(signer) !== OID.sha256) throw broken('the digest is not SHA-256')
+  // Azure writes the algorithm of the signature where that of the digest belongs; it says as much.
+  const digest = algorithmOf(signer)
+  if (digest !== OID.sha256 && digest !== OID.sha256WithRsa)
+    throw broken('the digest is not SHA-256')
   const attributes = signer.optional(CONTEXT_0)
   const algorithm = algorithmOf(signer)
   if (algorithm !== OID.rsa && algorithm !== OID.sha256WithRsa) throw broken('not signed by RSA')
@@ -144,6 +160,7 @@ function read(message: Buffer): Signed {
   signer.optional(CONTEXT_1)
   signer.end()
   return {
+    certificates: certificatesOf(bag?.content),
     content,
     signature,
     over: attributes ? signedAttributes(attributes.raw, content) : content,
@@ -159,4 +176,24 @@ export function verifySignedData<K extends { readonly key: KeyObject }>(
   const by = keys.find(({ key }) => verify('sha256', over, key, signature))
   if (!by) throw broken('signed by none of the keys')
   return { content, by }
+}
+
+/**
+ * What was signed, and the certificate among those in the message whose key did it. Throws ERR_CERT_INVALID with the exact reason in
+ * `internal`. Whether anybody vouches for that certificate is the caller's next question, about this one and no other (SPIRE 1.14.7).
+ */
+export function verifyBySender(message: Buffer): {
+  readonly content: Buffer
+  readonly by: X509Certificate
+} {
+  const { certificates, content, over, signature } = read(message)
+  for (const der of certificates) {
+    const certificate = readForeignCertificate(der)
+    const { asymmetricKeyType, asymmetricKeyDetails } = certificate.publicKey
+    const { modulusLength = 0 } = asymmetricKeyDetails ?? {}
+    if (asymmetricKeyType !== 'rsa' || modulusLength < 2048 || modulusLength > 4096) continue
+    if (verify('sha256', over, certificate.publicKey, signature))
+      return { content, by: certificate }
+  }
+  throw broken('signed by the key of none of its certificates')
 }

@@ -19,7 +19,7 @@ export function readForeignCertificate(der: Uint8Array): X509Certificate {
   throw new AppError('ERR_INPUT_INVALID', 'not one certificate alone')
 }
 
-const inForce = (certificate: X509Certificate, now: Instant): boolean =>
+export const inForce = (certificate: X509Certificate, now: Instant): boolean =>
   Date.parse(certificate.validFrom) <= now && now < Date.parse(certificate.validTo)
 
 /** Why none of the CAs vouches for this certificate now; undefined when one does. */

@@ -4,11 +4,6 @@
  */
 const BLOCK = 16 * 1024
 
-/** A piece as it may be kept: a copy when it would pin a network buffer four times its size. */
-export function compact(piece: Buffer): Buffer {
-  return piece.length * 4 < piece.buffer.byteLength ? Buffer.from(piece) : piece
-}
-
 export class Inbox {
   readonly #pieces: Buffer[] = []
   /** The block being filled, and how full it is; it is the last of `#pieces` once closed. */
@@ -20,11 +15,12 @@ export class Inbox {
     return this.#bytes
   }
 
+  /** Copies the piece. */
   push(piece: Buffer): void {
     this.#bytes += piece.length
     if (piece.length >= BLOCK / 4) {
       this.#close()
-      this.#pieces.push(compact(piece))
+      this.#pieces.push(Buffer.from(piece))
       return
     }
     if (this.#block && this.#filled + piece.length > this.#block.length) this.#close()

@@ -2,13 +2,15 @@
  * The receiving half of a stream between the decoder and its owner: holds what arrives before start(), and joins tiny pieces
  * when the owner lags, so that a peer sending one byte per frame costs us bytes and not objects.
  */
-import { compact, Inbox } from './inbox.ts'
+import { Inbox } from './inbox.ts'
 
 /** Delivered but not consumed pieces above which an average under PIECE_SMALL bytes is held back and joined. */
 const PIECES_MAX = 1024
 const PIECE_SMALL = 64
 
 export class Inflow {
+  /** The owner takes bytes that are good during the call only; otherwise it gets its own. */
+  borrows = false
   readonly #deliver: (bytes: Buffer) => void
   /** What is held back; undefined while bytes pass straight through. */
   #inbox: Inbox | undefined = new Inbox()
@@ -34,9 +36,10 @@ export class Inflow {
     this.release()
   }
 
+  /** `piece` is good during the call only. */
   push(piece: Buffer): void {
     if (this.#inbox) return this.#inbox.push(piece)
-    this.#pass(compact(piece))
+    this.#pass(this.borrows ? piece : Buffer.from(piece))
     if (this.#pieces > PIECES_MAX && this.#bytes < this.#pieces * PIECE_SMALL)
       this.#inbox = new Inbox()
   }

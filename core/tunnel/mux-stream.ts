@@ -12,7 +12,7 @@ import { protocolError } from './codec.ts'
 import { Inflow } from './inflow.ts'
 import type { ReceiveWindows } from './receive-windows.ts'
 import { decodeReset, encodeReset } from './reset-reason.ts'
-import { SendQueue } from './send-queue.ts'
+import { SendQueue, type Batch } from './send-queue.ts'
 import type { StreamState, TunnelStream } from './stream.ts'
 
 /** `write` answers false from here on, and `ondrain` comes when half of it is gone. */
@@ -80,6 +80,13 @@ export class MuxStream implements TunnelStream {
     return this.#out.bytes
   }
 
+  get borrows(): boolean {
+    return this.#in.borrows
+  }
+  set borrows(yes: boolean) {
+    this.#in.borrows = yes
+  }
+
   accept(payload: Buffer = EMPTY): void {
     if (this.state !== 'offered') return
     this.state = 'open'
@@ -103,10 +110,18 @@ export class MuxStream implements TunnelStream {
   }
 
   write(bytes: Buffer): boolean {
+    return this.#write(bytes, false)
+  }
+  writeCopy(bytes: Buffer): boolean {
+    return this.#write(bytes, true)
+  }
+
+  #write(bytes: Buffer, borrowed: boolean): boolean {
     if (this.state !== 'open' || this.#sending !== 'open') return false
     if (bytes.length === 0) return !this.#wantsDrain
     this.bytesOut += bytes.length
-    this.#out.push(bytes)
+    if (borrowed) this.#out.copy(bytes)
+    else this.#out.push(bytes)
     this.#wake()
     if (this.#out.bytes >= QUEUE_HIGH) this.#wantsDrain = true
     return !this.#wantsDrain
@@ -184,7 +199,7 @@ export class MuxStream implements TunnelStream {
   }
 
   /** Appends one frame to `out`; the answer is its length in bytes, header included. */
-  take(out: Buffer[], max: number): number {
+  take(out: Batch, max: number): number {
     if (this.state !== 'open' || this.#sending === 'ended') return 0
     const ending = this.#sending === 'ending'
     const n = Math.min(max, this.#sendCredit, this.#out.bytes)

@@ -4,17 +4,20 @@
  */
 import type { AppError } from '../errors.ts'
 import { protocolError } from './codec.ts'
+import { HEADER_BYTES } from './frame.ts'
 import type { MuxStream } from './mux-stream.ts'
+import type { Batch } from './send-queue.ts'
+import { giveSlab, SLAB_BYTES } from './slabs.ts'
 import type { Transport } from './transport.ts'
 import type { TunnelLimits } from './tunnel-limits.ts'
 
-/** Messages are closed once they hold this many bytes; one frame more may follow. */
-const MESSAGE = 64 * 1024
+/** Bytes of a message: with the carrier's header (RFC 6455: up to 14 bytes) one slab, which is four full TLS records. */
+const MESSAGE = SLAB_BYTES - 14
 /** With this much in the transport nothing more is handed over until it drains. */
 const HIGH_WATER = 256 * 1024
 /** A stream with at most this much queued goes before bulk. */
 const QUICK = 4 * 1024
-/** A frame of bulk is not cut smaller than this to fit a message. */
+/** Bulk waits for the next message rather than to be cut into frames smaller than this. */
 const LEAST = 4 * 1024
 
 /** A queue that hands out from its front without moving the rest each time. */
@@ -47,6 +50,8 @@ export class Outbound {
   readonly #transport: Transport
   readonly #nextTurn: (fn: () => void) => void
   readonly #limits: Pick<TunnelLimits, 'frameMax' | 'pendingControl'>
+  /** Enough is on its way: only control frames and short queues go out. */
+  readonly #full: () => boolean
   /** Told before each message how long it is and whether it carries anything of a stream. */
   readonly #onWrite: (bytes: number, ofStreams: boolean) => void
   readonly #control = new Line<Buffer>()
@@ -61,12 +66,14 @@ export class Outbound {
     options: {
       readonly nextTurn: (fn: () => void) => void
       readonly limits: Pick<TunnelLimits, 'frameMax' | 'pendingControl'>
+      readonly full: () => boolean
       readonly onWrite: (bytes: number, ofStreams: boolean) => void
     },
   ) {
     this.#transport = transport
     this.#nextTurn = options.nextTurn
     this.#limits = options.limits
+    this.#full = options.full
     this.#onWrite = options.onWrite
   }
 
@@ -95,16 +102,19 @@ export class Outbound {
   flush(): void {
     while (this.#state !== 'stopped' && this.#waiting()) {
       if (this.#transport.buffered >= HIGH_WATER) return
-      const out: Buffer[] = []
-      const control = this.#takeControl(out)
+      const full = this.#full()
+      if (full && this.#control.length + this.#quick.length === 0) return
+      const batch: Batch = { bufs: [], spent: [] }
+      const control = this.#takeControl(batch.bufs)
       let bytes = control
       // Half of the message at most, so that many small writers do not starve bulk on a narrow link.
       const share = this.#bulk.length > 0 ? bytes + MESSAGE / 2 : MESSAGE
-      bytes = this.#takeStreams(this.#quick, out, bytes, share, QUICK)
-      bytes = this.#takeStreams(this.#bulk, out, bytes, MESSAGE, this.#limits.frameMax)
-      if (out.length === 0) continue
+      bytes = this.#takeStreams(this.#quick, batch, bytes, share, QUICK)
+      if (!full) bytes = this.#takeStreams(this.#bulk, batch, bytes, MESSAGE, this.#limits.frameMax)
+      if (batch.bufs.length === 0) continue
       this.#onWrite(bytes, bytes > control)
-      this.#transport.writev(out, bytes)
+      this.#transport.writev(batch.bufs, bytes)
+      for (const slab of batch.spent) giveSlab(slab)
     }
   }
 
@@ -138,18 +148,20 @@ export class Outbound {
 
   #takeStreams(
     line: Line<MuxStream>,
-    out: Buffer[],
+    batch: Batch,
     before: number,
     until: number,
     most: number,
   ): number {
     let bytes = before
     // What is requeued while we go round waits for the next message.
-    for (let n = line.length; n > 0 && bytes < until; n--) {
+    for (let n = line.length; n > 0; n--) {
+      const room = until - bytes - HEADER_BYTES
+      if (room < LEAST) break
       const stream = line.shift()
       if (!stream) continue
       stream.queued = false
-      bytes += stream.take(out, Math.min(most, Math.max(until - bytes, LEAST)))
+      bytes += stream.take(batch, Math.min(most, room))
     }
     return bytes
   }

@@ -2,7 +2,11 @@
  * Bytes that were written and not yet acknowledged, in order and uncopied, with a cursor for what goes out next. Offsets count
  * from the first byte of the stream.
  */
-import { compact } from './inbox.ts'
+
+/** A piece as it may be kept: a copy when it would pin a buffer more than four times its size. */
+function compact(piece: Buffer): Buffer {
+  return piece.length * 4 < piece.buffer.byteLength ? Buffer.from(piece) : piece
+}
 
 export class ReplayBuffer {
   readonly #pieces: Buffer[] = []

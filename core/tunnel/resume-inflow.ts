@@ -34,6 +34,12 @@ export class ResumeInflow {
     this.#onend = onend
   }
 
+  get borrows(): boolean {
+    return this.#in.borrows
+  }
+  set borrows(yes: boolean) {
+    this.#in.borrows = yes
+  }
   /** Offset of the byte that is expected next. */
   get next(): number {
     return this.#received

@@ -117,6 +117,13 @@ export class ResumableStream implements TunnelStream, RecordSink {
     if (this.#state === 'closed' || this.#state === 'ended') leg.end()
   }
 
+  get borrows(): boolean {
+    return this.#in.borrows
+  }
+  set borrows(yes: boolean) {
+    this.#in.borrows = yes
+  }
+
   start(): void {
     this.#in.start()
   }
@@ -125,6 +132,10 @@ export class ResumableStream implements TunnelStream, RecordSink {
     if (this.state === 'closed' || !this.#out.open) return false
     this.bytesOut += bytes.length
     return this.#out.write(bytes, this.#leg)
+  }
+
+  writeCopy(bytes: Buffer): boolean {
+    return this.write(Buffer.from(bytes))
   }
 
   end(): void {
@@ -187,6 +198,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
       const violation = mine() ? decoder.push(bytes) : undefined
       if (violation && mine()) this.#violated(violation, leg)
     }
+    leg.borrows = true
     leg.ondata = (bytes) => {
       leg.consumed(bytes.length)
       push(bytes)

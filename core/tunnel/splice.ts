@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream'
 import { AppError, toAppError } from '../errors.ts'
 import type { Session } from './session.ts'
+import { giveSlab, SLAB_BYTES, takeSlab } from './slabs.ts'
 import type { TunnelStream } from './stream.ts'
 
 /** Joins two streams of two tunnels: bytes, half-close, reset with its reason and credit all pass through. Starts both. */
@@ -20,9 +21,10 @@ export function spliceStreams(a: TunnelStream, b: TunnelStream): void {
 
 function forward(from: TunnelStream, to: TunnelStream): void {
   let owed = 0
+  from.borrows = true
   from.ondata = (bytes) => {
     const n = bytes.length
-    if (to.write(bytes) && owed === 0) from.consumed(n)
+    if (to.writeCopy(bytes) && owed === 0) from.consumed(n)
     else owed += n
   }
   to.ondrain = () => {
@@ -39,32 +41,54 @@ function forward(from: TunnelStream, to: TunnelStream): void {
 /** Pieces from here on are gathered until the end of the turn: TLS hands out 16 KiB at a time, a write call each is dear. */
 const GATHER = 4096
 
-/** Joins a stream and a socket (or any Duplex). Starts the stream. A reset aborts the socket; a socket error resets. */
-export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
+/** Reads a socket from here on. The bytes may be good during the call only. */
+export type Reader<S extends Duplex> = (socket: S, onBytes: (bytes: Buffer) => void) => void
+
+/**
+ * Joins a stream and a socket (or any Duplex). Starts the stream. A reset aborts the socket; a socket error resets. `read`: how
+ * the socket is read; the default is its 'data' events, each with a buffer of its own.
+ */
+export function spliceSocket<S extends Duplex>(
+  stream: TunnelStream,
+  socket: S,
+  read?: Reader<S>,
+): void {
+  /** Written, but the socket has more than it likes. */
   let owed = 0
-  let corked = false
-  const uncork = () => {
-    if (!corked) return
-    corked = false
-    socket.uncork()
-  }
-  const put = (bytes: Buffer): boolean => {
-    if (bytes.length >= GATHER) {
-      if (!corked) {
-        corked = true
-        socket.cork()
-        setImmediate(uncork)
-      }
-      return socket.write(bytes)
-    }
-    const room = socket.write(bytes)
-    uncork()
-    return room
-  }
-  stream.ondata = (bytes) => {
-    const n = bytes.length
-    if (put(bytes) && owed === 0) stream.consumed(n)
+  /** What is gathered, and how much of it is filled. */
+  let slab: Buffer | undefined
+  let filled = 0
+  const taken = (room: boolean, n: number) => {
+    if (room && owed === 0) stream.consumed(n)
     else owed += n
+  }
+  const flush = () => {
+    const full = slab
+    if (!full) return
+    const n = filled
+    slab = undefined
+    filled = 0
+    taken(
+      socket.write(full.subarray(0, n), () => giveSlab(full)),
+      n,
+    )
+  }
+  const gather = (bytes: Buffer) => {
+    for (let at = 0; at < bytes.length;) {
+      if (!slab) {
+        slab = takeSlab()
+        setImmediate(flush)
+      }
+      const n = bytes.copy(slab, filled, at)
+      filled += n
+      at += n
+      if (filled === SLAB_BYTES) flush()
+    }
+  }
+  stream.borrows = true
+  stream.ondata = (bytes) => {
+    if (slab || bytes.length >= GATHER) return gather(bytes)
+    taken(socket.write(Buffer.from(bytes)), bytes.length)
   }
   socket.on('drain', () => {
     const n = owed
@@ -72,16 +96,18 @@ export function spliceSocket(stream: TunnelStream, socket: Duplex): void {
     if (n > 0) stream.consumed(n)
   })
   stream.onend = () => {
-    uncork()
+    flush()
     socket.end()
   }
   stream.ondrain = () => socket.resume()
   stream.onclose = (err) => {
     if (err) abort(socket)
   }
-  socket.on('data', (bytes: Buffer) => {
-    if (!stream.write(bytes) && stream.state === 'open') socket.pause()
-  })
+  const pauseWhenFull = (room: boolean) => {
+    if (!room && stream.state === 'open') socket.pause()
+  }
+  if (read) read(socket, (bytes) => pauseWhenFull(stream.writeCopy(bytes)))
+  else socket.on('data', (bytes: Buffer) => pauseWhenFull(stream.write(bytes)))
   socket.on('end', () => stream.end())
   socket.on('error', (err) => stream.reset('ERR_STREAM_RESET', reasonOfSocket(err)))
   // Closed without an error and without both ends: the rest cannot be delivered any more.

@@ -30,6 +30,8 @@ export interface TunnelStream {
    * After `end` or on a closed stream the bytes are dropped and the answer is false.
    */
   write(bytes: Buffer): boolean
+  /** As `write`, but the bytes stay the caller's: they are copied before this returns. */
+  writeCopy(bytes: Buffer): boolean
   /** No more bytes from this side. What is queued still goes out; the other direction stays open. */
   end(): void
   /**
@@ -41,6 +43,11 @@ export interface TunnelStream {
   reset(code?: ErrorCode, reason?: string): void
 
   ondata: ((bytes: Buffer) => void) | undefined
+  /**
+   * Default false: what `ondata` gets is its own for ever. True: good during the call only, which saves a copy; for who sends
+   * it on at once.
+   */
+  borrows: boolean
   /** The peer called `end`: no more bytes will come. */
   onend: (() => void) | undefined
   /** After `write` answered false: there is room again. */

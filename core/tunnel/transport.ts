@@ -6,13 +6,13 @@ import type { AppError } from '../errors.ts'
 
 export interface Transport {
   /**
-   * Takes `bufs` (together `bytes` long) to be sent as one message. Ownership passes: the caller never changes them again.
-   * Never throws; a failure arrives as `onend`.
+   * Takes `bufs` (together `bytes` long) to be sent as one message, and copies them before it returns. Never throws; a failure
+   * arrives as `onend`.
    */
   writev(bufs: readonly Buffer[], bytes: number): void
   /** Bytes taken by `writev` that the operating system has not taken yet. */
   readonly buffered: number
-  /** Bytes of the peer, in order, any chunking. The receiver owns the buffer. */
+  /** Bytes of the peer, in order, any chunking. They are good during the call only. */
   ondata: ((bytes: Buffer) => void) | undefined
   /** Some of what was buffered went out. */
   ondrain: (() => void) | undefined

@@ -6,7 +6,7 @@ import { plus, seconds, fromSeconds, type Clock } from '../../core/clock.ts'
 import type { CaKey, CaKind } from '../../core/domain/ca.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
-import { policyJwk } from '../signers/public-cas.ts'
+import { publicJwk } from '../signers/public-cas.ts'
 
 const NAME = { host: 'Postern host CA', user: 'Postern user CA' } as const
 
@@ -19,7 +19,7 @@ export async function caKeyOf(
   const now = fromSeconds(seconds(deps.clock.now()))
   const base = { ref, pin: caPin(signer.publicKey), created: now }
   if (kind === 'policy')
-    return { ...base, certificate: undefined, jwk: policyJwk(signer.publicKey) }
+    return { ...base, certificate: undefined, jwk: publicJwk(signer.publicKey) }
   const der = await createCaCertificate(
     {
       name: NAME[kind],

@@ -1,6 +1,7 @@
 /** Signs one service's credentials: X.509 for every service, an OpenSSH host certificate for ssh. Both end together. */
 import type { KeyObject } from 'node:crypto'
 import type { Credentials } from '../../core/api/join.ts'
+import { agentLabelsExtension } from '../../core/certs/agent-labels.ts'
 import { agentUri, proxyUri } from '../../core/certs/identity.ts'
 import { issueSshCertificate } from '../../core/certs/ssh-certificate.ts'
 import { authorizedKey } from '../../core/certs/ssh-key.ts'
@@ -31,6 +32,10 @@ export async function issueAgentCredentials(
   const { service, expires } = identity
   const notBefore = plus(identity.issued, -LIMITS.certBackdate.value)
   const fullName = `${nodeName}.${cluster}`
+  const labels = agentLabelsExtension({
+    forced: agent.forcedLabels,
+    suggested: agent.suggestedLabels,
+  })
   const x509 = issueCertificate(
     {
       subject: nodeName,
@@ -44,6 +49,7 @@ export async function issueAgentCredentials(
       // A proxy answers under addresses of the cluster, which are no machine's to claim: its name is the URI alone.
       dns: service === 'proxy' ? [] : [nodeName, fullName].filter(isDns),
       usage: ['client', 'server'],
+      ...(labels ? { extension: labels } : {}),
     },
     random,
   )

@@ -18,6 +18,7 @@ import { LIMITS } from '../../core/limits.ts'
 import type { Log } from '../../core/log.ts'
 import { parse } from '../../core/parse.ts'
 import { parseJson } from '../../core/strict-json.ts'
+import type { StsAddress } from './sts.ts'
 import { fetchFromIssuer, type FetchOptions } from './issuer-fetch.ts'
 
 /** How issuers are reached, where it differs from the public internet. */
@@ -26,6 +27,8 @@ export interface IssuerAccess {
   readonly ca?: string
   /** Issuers may have private addresses. Default: refused. */
   readonly allowPrivate?: boolean
+  /** For tests: where a server of this name listens instead. */
+  readonly at?: (host: string) => StsAddress | undefined
 }
 
 const discovery = z.looseObject({
@@ -48,6 +51,10 @@ async function read(issuer: Issuer, options: FetchOptions): Promise<readonly Iss
     } catch (cause) {
       throw refuse(`issuer ${issuer.url}: ${what}: ${reasonOf(cause)}`, cause)
     }
+  }
+  if (issuer.jwksUri !== undefined) {
+    const bytes = await fetchFromIssuer(issuer.jwksUri, options)
+    return usable('key set', () => parseJwks(bytes))
   }
   const where = `${issuer.url.replace(/\/$/, '')}/.well-known/openid-configuration`
   const bytes = await fetchFromIssuer(where, options)
@@ -87,6 +94,7 @@ export function createIssuerKeys(
       clock,
       ca: issuer.ca ?? deps.ca,
       allowPrivate: deps.allowPrivate ?? false,
+      at: deps.at,
     }
     const work = read(issuer, options).finally(() => reading.delete(id))
     reading.set(id, work)

@@ -182,6 +182,9 @@ export function createJoiner(deps: JoinDeps): Joiner {
     sts: deps.sts,
     issuerKeys: deps.issuerKeys,
     random,
+    arm: deps.arm,
+    reviewer: deps.reviewer,
+    azureSigningKeys: () => deps.azureSigningKeys(),
     iidKeys: () => deps.iidKeys(),
     boundKeypairs: stores.boundKeypairs,
     challengeSealer,
@@ -248,6 +251,8 @@ export function createJoiner(deps: JoinDeps): Joiner {
       const opened = openChallenge(challengeSealer, payload.challenge)
       const challenge = checkChallenge(opened, payload, keys, now)
       trace.token = `${challenge.token.slice(0, 8)}…`
+      // Names of tokens are public: nobody makes us verify evidence for one of them without end.
+      deps.limiter.take('token', challenge.token)
       const broken = checkJoin(request, bytes, { challenge: payload.challenge, ...keys })
       if (broken) throw refuse(`the signature by the ${broken} key does not hold`)
       const named = await namedToken(deps, method, challenge, trace)

@@ -9,7 +9,14 @@ import { AppError, badField } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { ApiDeps } from '../deps.ts'
 import { pathAndQuery, type Env } from '../http.ts'
-import { principalOf, callerOf } from './caller.ts'
+import { callerOf } from './caller.ts'
+import { principalOf } from './callers.ts'
+
+/** What is sealed of an answer. */
+interface Kept {
+  readonly text: string
+  readonly location?: string
+}
 
 export function idempotency(deps: ApiDeps): MiddlewareHandler<Env> {
   const { answerSealer: sealer, clock, stores } = deps
@@ -39,12 +46,12 @@ export function idempotency(deps: ApiDeps): MiddlewareHandler<Env> {
       case 'done': {
         const plain = sealer.open(start.answer.body, context)
         if (!plain) throw new AppError('ERR_IDEMPOTENCY_MISMATCH')
-        c.header('content-type', 'application/json')
+        const { text, location } = JSON.parse(plain.toString('utf8')) as Kept
         c.header('idempotent-replay', 'true')
-        const status = start.answer.status as ContentfulStatusCode
-        return plain.length === 0
-          ? c.body(null, start.answer.status as StatusCode)
-          : c.body(plain.toString('utf8'), status)
+        if (location !== undefined) c.header('location', location)
+        if (text === '') return c.body(null, start.answer.status as StatusCode)
+        c.header('content-type', 'application/json')
+        return c.body(text, start.answer.status as ContentfulStatusCode)
       }
       case 'first': {
         await next()
@@ -52,8 +59,11 @@ export function idempotency(deps: ApiDeps): MiddlewareHandler<Env> {
           await stores.idempotency.abandon(call)
           return
         }
+        const location = c.res.headers.get('location')
         const text = await c.res.clone().text()
-        const answer = { status: c.res.status, body: sealer.seal(Buffer.from(text), context) }
+        const kept: Kept = { text, ...(location === null ? {} : { location }) }
+        const body = sealer.seal(Buffer.from(JSON.stringify(kept)), context)
+        const answer = { status: c.res.status, body }
         await stores.idempotency.finish(call, answer, clock.now())
       }
     }

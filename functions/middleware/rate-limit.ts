@@ -6,9 +6,12 @@ import type { Clock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 
+/** `anonymous`: an address; `login`: a user name; `caller`: who proved to be it; `token`: a join token. */
+type RateScope = 'anonymous' | 'login' | 'caller' | 'token'
+
 export interface RateLimiter {
   /** Takes one from the bucket `scope` of `key`; throws ERR_RATE_LIMITED with retryAfter when it is empty. */
-  take(scope: 'anonymous' | 'login', key: string): void
+  take(scope: RateScope, key: string): void
 }
 
 interface Bucket {
@@ -19,7 +22,9 @@ interface Bucket {
 const PER_MINUTE = {
   anonymous: LIMITS.rateAnonymousPerMinute.value,
   login: LIMITS.rateLoginPerMinute.value,
-} as const
+  caller: LIMITS.rateCallerPerMinute.value,
+  token: LIMITS.rateTokenPerMinute.value,
+} as const satisfies Record<RateScope, number>
 
 export function createRateLimiter(
   clock: Clock,

@@ -15,9 +15,12 @@ import {
 import { certRequest, passwordLogin, userCertificates, whoami } from '../../core/api/login.ts'
 import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
 import { routeAnswer, routeRequest } from '../../core/api/route.ts'
+import { jsonWebKeySet, openidConfiguration, spiffeBundle } from '../../core/api/spiffe.ts'
+import { keyRequest } from '../../core/domain/api-key.ts'
 import { caBundle, discovery, ping } from '../../core/domain/cluster.ts'
 import { agentEvents } from '../../core/domain/event.ts'
 import { lockResource } from '../../core/domain/lock.ts'
+import { connectorResource } from '../../core/domain/oidc-connector.ts'
 import { announcement } from '../../core/domain/resource.ts'
 import { roleResource } from '../../core/domain/role.ts'
 import { tokenResource, tokenShort } from '../../core/domain/token.ts'
@@ -62,15 +65,15 @@ const remove = (path: string, summary: string): Operation =>
   call('delete')(path, 'operator', summary, { success: [204], errors: ['ERR_NOT_FOUND'] })
 
 function crud(
-  kind: 'role' | 'user',
+  kind: 'role' | 'user' | 'oidc_connector',
   input: z.ZodType,
   document: z.ZodType,
-  on: { readonly put: readonly ErrorCode[] },
+  on: { readonly put: readonly ErrorCode[]; readonly query?: z.ZodObject },
 ): Operation[] {
   const one = `/v1/${kind}s/{name}`
   return [
     get(`/v1/${kind}s`, 'operator', `List ${kind}s.`, {
-      query: resourceQuery,
+      query: on.query ?? resourceQuery,
       output: documents.pageOf(document),
     }),
     get(one, 'operator', `Read one ${kind}.`, { output: document, errors: ['ERR_NOT_FOUND'] }),
@@ -103,6 +106,15 @@ export const OPERATIONS: readonly Operation[] = [
   get('/.well-known/postern', 'anyone', 'Where this cluster is.', { output: discovery }),
   get('/v1/ping', 'anyone', 'Name, version and join methods.', { output: ping }),
   get('/v1/ca', 'anyone', 'The public halves of the CAs.', { output: caBundle }),
+  get('/v1/spiffe/bundle', 'anyone', 'The SPIFFE trust bundle: who signs agents and proxies.', {
+    output: spiffeBundle,
+  }),
+  get('/.well-known/jwks.json', 'anyone', 'Keys that JWTs of this cluster are signed with.', {
+    output: jsonWebKeySet,
+  }),
+  get('/.well-known/openid-configuration', 'anyone', 'This cluster as an OIDC issuer.', {
+    output: openidConfiguration,
+  }),
   get('/v1/openapi.json', 'anyone', 'This document.'),
   get('/v1/whoami', 'any caller', 'Who the caller is.', { output: whoami }),
 
@@ -122,6 +134,25 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   remove('/v1/tokens/{name}', 'Revoke a join token.'),
 
+  post('/v1/keys', 'operator', 'Make an API key; the secret is shown this once.', {
+    input: [keyRequest],
+    output: documents.keyCreated,
+    success: [201],
+  }),
+  get('/v1/keys', 'operator', 'List API keys.', {
+    query: pageQuery,
+    output: documents.pageOf(documents.keyDocument),
+  }),
+  get('/v1/keys/{id}', 'operator', 'Read one API key.', {
+    output: documents.keyDocument,
+    errors: ['ERR_NOT_FOUND'],
+  }),
+  remove('/v1/keys/{id}', 'Revoke an API key.'),
+
+  ...crud('oidc_connector', connectorResource, documents.connectorDocument, {
+    put: ['ERR_NOT_FOUND', 'ERR_CONFLICT'],
+    query: pageQuery,
+  }),
   ...crud('role', roleResource, documents.roleDocument, { put: ['ERR_NOT_FOUND'] }),
   ...crud('user', userResource, documents.userDocument, { put: ['ERR_NOT_FOUND'] }),
 

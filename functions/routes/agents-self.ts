@@ -3,6 +3,7 @@ import { leaveRequest } from '../../core/api/documents.ts'
 import { instant, plus } from '../../core/clock.ts'
 import type { Agent } from '../../core/domain/agent.ts'
 import { agentEvents, boundEvent, type AgentEvent } from '../../core/domain/event.ts'
+import { withTokenLabels } from '../../core/domain/name.ts'
 import { announcement, type Announcement, type Resource } from '../../core/domain/resource.ts'
 import { resourceOfService } from '../../core/domain/service.ts'
 import { AppError, badField } from '../../core/errors.ts'
@@ -10,7 +11,8 @@ import { LIMITS } from '../../core/limits.ts'
 import { audit } from '../audit.ts'
 import type { ApiDeps } from '../deps.ts'
 import { body, type Ctx, type VerbApp } from '../http.ts'
-import { actorOf, callerOf, type AgentCaller } from '../middleware/caller.ts'
+import { callerOf } from '../middleware/caller.ts'
+import { actorOf, type AgentCaller } from '../middleware/callers.ts'
 
 async function agentOnly(deps: ApiDeps, c: Ctx): Promise<AgentCaller> {
   const caller = await callerOf(deps, c)
@@ -33,11 +35,14 @@ function checkName(one: Announced, path: string, agent: Agent, caller: AgentCall
     throw badField(`${path}.name`, "is not among the names that the agent's token allowed")
 }
 
-/** What the table keeps: labels that the token forces win over the agent's own. */
+/** What the table keeps: the labels that count, those of the token included. */
 function toResource(one: Announced, path: string, agent: Agent): Resource {
-  const labels = { ...one.labels, ...agent.forcedLabels }
+  const labels = withTokenLabels(one.labels, {
+    forced: agent.forcedLabels,
+    suggested: agent.suggestedLabels,
+  })
   if (Object.keys(labels).length > LIMITS.labels.value)
-    throw badField(`${path}.labels`, `at most ${LIMITS.labels.value}, forced ones included`)
+    throw badField(`${path}.labels`, `at most ${LIMITS.labels.value}, those of the token included`)
   return {
     kind: one.kind,
     name: one.name,

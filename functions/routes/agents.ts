@@ -8,7 +8,8 @@ import { audit } from '../audit.ts'
 import type { ApiDeps } from '../deps.ts'
 import { agentDocumentOf } from '../documents.ts'
 import { notFound, query, type Ctx, type VerbApp } from '../http.ts'
-import { actorOf, requireRight, requireRightOn } from '../middleware/caller.ts'
+import { actorOf } from '../middleware/callers.ts'
+import { requireRight, requireRightOn } from '../middleware/rights.ts'
 import { pageQuery } from '../queries.ts'
 
 async function documents(deps: ApiDeps, agents: readonly Agent[]): Promise<AgentDocument[]> {

@@ -17,7 +17,8 @@ import { audit } from '../audit.ts'
 import { createRotator } from '../ca/rotation.ts'
 import type { RotateDeps } from '../deps.ts'
 import { body, notFound, type Ctx, type VerbApp } from '../http.ts'
-import { actorOf, requireRight, requireRightOn, type Caller } from '../middleware/caller.ts'
+import { actorOf, type Caller } from '../middleware/callers.ts'
+import { requireRight, requireRightOn } from '../middleware/rights.ts'
 
 const keyOf = ({ pin, created }: CaKey) => ({ pin, created: iso(created) })
 

@@ -2,7 +2,7 @@
 import type { ApiDeps } from '../deps.ts'
 import { eventDocumentOf } from '../documents.ts'
 import { query, type VerbApp } from '../http.ts'
-import { requireRight } from '../middleware/caller.ts'
+import { requireRight } from '../middleware/rights.ts'
 import { eventQuery, moment } from '../queries.ts'
 
 export function eventRoutes(app: VerbApp, deps: ApiDeps): void {

@@ -37,7 +37,8 @@ async function audited<T>(
     result = await work()
   } catch (error) {
     // Bodies that name no service were never a join; they are not worth a write to whoever sends them.
-    if (trace.service !== undefined) {
+    const limited = isAppError(error) && error.code === 'ERR_RATE_LIMITED'
+    if (trace.service !== undefined && !limited) {
       const outcome = isAppError(error) && error.kind.status < 500 ? 'refused' : 'failed'
       await audit(deps, c, { ...entry(), outcome, reason: reasonOf(error) })
     }

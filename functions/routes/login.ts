@@ -16,7 +16,14 @@ import { audit } from '../audit.ts'
 import type { LoginDeps } from '../deps.ts'
 import { body, notFound, sourceIp, type Ctx, type VerbApp } from '../http.ts'
 import { issueUserCertificates, type IssuedUserCertificates } from '../login/user-certificates.ts'
-import { actorOf, callerOf, may, type Caller } from '../middleware/caller.ts'
+import { callerOf } from '../middleware/caller.ts'
+import {
+  actorOf,
+  type Caller,
+  type OperatorCaller,
+  type UserCaller,
+} from '../middleware/callers.ts'
+import { may } from '../middleware/rights.ts'
 
 const rolesOf = async (deps: LoginDeps, user: User): Promise<Role[]> => {
   const roles = await Promise.all(user.roles.map((name) => deps.stores.roles.get(name)))
@@ -62,28 +69,28 @@ async function signIn(
   return findLock(await stores.locks.list(now), subject, now) ? 'locked' : user
 }
 
+/** Who may ask for certificates at all: known before anything of the request is read. */
+function requireAsker(caller: Caller): UserCaller | OperatorCaller {
+  if (caller.kind === 'user') return caller
+  if (caller.kind === 'operator' && may(caller, 'user', 'update')) return caller
+  throw new AppError('ERR_FORBIDDEN')
+}
+
 /** Whose certificate the caller may ask for, and until when. */
 async function subjectOf(
   deps: LoginDeps,
-  caller: Caller,
+  caller: UserCaller | OperatorCaller,
   asked: CertRequest,
 ): Promise<{ user: User; notAfter?: Instant }> {
-  switch (caller.kind) {
-    case 'user':
-      if (asked.user !== undefined && asked.user !== caller.identity.user)
-        throw new AppError('ERR_FORBIDDEN', 'users ask for certificates of their own only')
-      return { user: caller.user, notAfter: caller.identity.expires }
-    case 'operator': {
-      if (!may(caller, 'user', 'update')) throw new AppError('ERR_FORBIDDEN')
-      if (asked.user === undefined) throw badField('user', 'name the user')
-      const user = await deps.stores.users.get(asked.user)
-      if (!user) throw notFound()
-      return { user }
-    }
-    case 'agent':
-    case 'proxy':
-      throw new AppError('ERR_FORBIDDEN')
+  if (caller.kind === 'user') {
+    if (asked.user !== undefined && asked.user !== caller.identity.user)
+      throw new AppError('ERR_FORBIDDEN', 'users ask for certificates of their own only')
+    return { user: caller.user, notAfter: caller.identity.expires }
   }
+  if (asked.user === undefined) throw badField('user', 'name the user')
+  const user = await deps.stores.users.get(asked.user)
+  if (!user) throw notFound()
+  return { user }
 }
 
 export function loginRoutes(app: VerbApp, deps: LoginDeps): void {
@@ -112,7 +119,7 @@ export function loginRoutes(app: VerbApp, deps: LoginDeps): void {
   })
 
   app.post('/v1/certs', async (c: Ctx) => {
-    const caller = await callerOf(deps, c)
+    const caller = requireAsker(await callerOf(deps, c))
     const asked = body(c, certRequest)
     const publicKey = decodeKey(asked.public_key, 'public_key')
     const { user, ...until } = await subjectOf(deps, caller, asked)

@@ -1,25 +1,38 @@
-/** `GET /v1/whoami`: who the caller is to the control plane. */
+/** `GET /v1/whoami`: who the caller is to the control plane, and what it may do there now. */
+import { permissions } from '../../core/access/permits.ts'
 import type { Whoami } from '../../core/api/login.ts'
 import { seconds } from '../../core/clock.ts'
 import type { CallerDeps } from '../deps.ts'
 import type { VerbApp } from '../http.ts'
-import { callerOf, type Caller } from '../middleware/caller.ts'
+import { callerOf } from '../middleware/caller.ts'
+import type { Caller } from '../middleware/callers.ts'
+import { may } from '../middleware/rights.ts'
 
-function describe(caller: Caller): Whoami {
+const names = (roles: readonly { readonly name: string }[]): string[] =>
+  roles.map((role) => role.name)
+
+function describe(caller: Caller): Omit<Whoami, 'permissions'> {
   switch (caller.kind) {
     case 'operator': {
-      const { name, expires } = caller.key
+      const { name, owner, expires } = caller.key
       return {
         kind: 'operator',
         name,
-        roles: [],
+        owner,
+        roles: names(caller.roles),
         logins: [],
         ...(expires === undefined ? {} : { expires: seconds(expires) }),
       }
     }
+    case 'workload': {
+      const { connector, issuer, subject, roles, expires } = caller
+      const name = `${connector}/${subject}`
+      const facts = { issuer, subject, roles: names(roles), expires: seconds(expires) }
+      return { kind: 'workload', name, logins: [], ...facts }
+    }
     case 'user': {
       const { user, logins, expires } = caller.identity
-      const roles = caller.roles.map((role) => role.name)
+      const roles = names(caller.roles)
       return { kind: 'user', name: user, roles, logins: [...logins], expires: seconds(expires) }
     }
     case 'agent':
@@ -30,5 +43,10 @@ function describe(caller: Caller): Whoami {
 }
 
 export function whoamiRoutes(app: VerbApp, deps: CallerDeps): void {
-  app.get('/v1/whoami', async (c) => c.json(describe(await callerOf(deps, c))))
+  app.get('/v1/whoami', async (c) => {
+    const caller = await callerOf(deps, c)
+    const rights = permissions((kind, verb) => may(caller, kind, verb))
+    const answer: Whoami = { ...describe(caller), permissions: rights }
+    return c.json(answer)
+  })
 }

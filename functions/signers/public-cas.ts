@@ -9,7 +9,8 @@ import { AppError, invariant } from '../../core/errors.ts'
 import { fromSeconds, type Instant } from '../../core/clock.ts'
 import type { PublicCas } from '../deps.ts'
 
-export function policyJwk(key: KeyObject): JsonWebKeyLike {
+/** For verifiers of JWS: the id is the key's thumbprint. */
+export function publicJwk(key: KeyObject): JsonWebKeyLike {
   const { kty, crv, x, y } = key.export({ format: 'jwk' })
   return {
     kty: kty ?? '',
@@ -36,7 +37,7 @@ export const bundleOf = (
 ): CaBundle => ({
   host: sideOf([host]),
   user: sideOf([user]),
-  policy: [policyJwk(policy.publicKey)],
+  policy: [publicJwk(policy.publicKey)],
 })
 
 function keysOf(states: readonly CaState[], kind: CaKind): CaKey[] {

@@ -1,21 +1,8 @@
 /** API keys of operators and programs: a hash, an owner and what the key may do. */
 import type { Instant } from '../../core/clock.ts'
-import type { ApiRule } from '../../core/domain/role.ts'
+import type { ApiKey } from '../../core/domain/api-key.ts'
 import type { KeyId } from '../../core/ids.ts'
 import type { Page, PageRequest } from './page.ts'
-
-export interface ApiKey {
-  readonly id: KeyId
-  /** Readable, for lists and the audit log. */
-  readonly name: string
-  /** The user it acts for. */
-  readonly owner: string
-  /** What it may do, as rules of roles say it. */
-  readonly scopes: readonly ApiRule[]
-  readonly created: Instant
-  /** undefined = until revoked. */
-  readonly expires: Instant | undefined
-}
 
 export interface ApiKeyStore {
   /** Stores a key under the SHA-256 of its secret. ERR_CONFLICT when the id or hash is known. */
@@ -24,6 +11,8 @@ export interface ApiKeyStore {
   byHash(secretHash: string, now: Instant): Promise<ApiKey | undefined>
   /** Eventually consistent; those expired at `now` are left out. */
   list(page: PageRequest, now: Instant): Promise<Page<ApiKey>>
-  /** False when there was none. */
-  revoke(id: KeyId): Promise<boolean>
+  /** Strongly consistent; expired means absent. */
+  get(id: KeyId, now: Instant): Promise<ApiKey | undefined>
+  /** The key that was revoked, undefined when there was none. Of racing calls one gets it. */
+  revoke(id: KeyId): Promise<ApiKey | undefined>
 }

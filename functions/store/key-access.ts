@@ -20,9 +20,7 @@ export const KEY_ACCESS = {
       ...BASE,
       'POLICY#cas',
       'TOKEN#',
-      'SECRET#',
       'AGENT#',
-      'KEY#',
       'NAME#',
       'TUNNEL#',
       'LEASE',
@@ -30,10 +28,12 @@ export const KEY_ACCESS = {
       'LOCKED#',
       'APIKEY#',
       'KEYID#',
+      'CONNECTOR#',
+      'ISSUER#',
       'LIST#',
       ...POLICY_SOURCES,
       ...EVENTS,
-      ...REQUESTS,
+      'IDEM#',
     ],
     write: [
       'TOKEN#',
@@ -47,6 +47,8 @@ export const KEY_ACCESS = {
       'LOCKED#',
       'APIKEY#',
       'KEYID#',
+      'CONNECTOR#',
+      'ISSUER#',
       ...POLICY_SOURCES,
       ...EVENTS,
       ...REQUESTS,
@@ -82,7 +84,7 @@ export const KEY_ACCESS = {
   },
   /** Sign-in: the only one that reads password hashes. */
   login: {
-    read: [...BASE, 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#', 'ONCE#'],
+    read: [...BASE, 'USER#', 'ROLE#', 'LOCK#', 'PASSWORD#', 'LOCKED#', 'APIKEY#'],
     write: ['ONCE#', ...EVENTS],
   },
   /** Signs the policy, its freshness, and routes. */
@@ -101,7 +103,6 @@ export const KEY_ACCESS = {
       'LEASE',
       'LOCKED#',
       'APIKEY#',
-      'ONCE#',
       ...POLICY_SOURCES,
     ],
     /** The version is bumped when the signed document grows old. */
@@ -112,7 +113,6 @@ export const KEY_ACCESS = {
       'POLICY#freshness',
       'POLICYDOC#',
       'ONCE#',
-      ...EVENTS,
     ],
   },
   /** Rotates the CAs: makes and retires keys, and says who is trusted. Nobody else writes their rows. */

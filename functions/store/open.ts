@@ -16,6 +16,7 @@ import { createAgentStore } from './dynamo/agents.ts'
 import { createApiKeyStore } from './dynamo/api-keys.ts'
 import { createCaStore } from './dynamo/cas.ts'
 import { createClusterStore } from './dynamo/clusters.ts'
+import { createConnectorStore } from './dynamo/connectors.ts'
 import { createCursors } from './dynamo/cursor.ts'
 import { createEventStore } from './dynamo/events.ts'
 import { createIdempotencyStore } from './dynamo/idempotency.ts'
@@ -64,6 +65,7 @@ export function openStores(options: StoreOptions): Stores {
     presence: createPresenceStore({ table }),
     policy: createPolicyStore({ table, clock, roles, users, locks }),
     apiKeys: createApiKeyStore({ table, cursors }),
+    connectors: createConnectorStore({ table, cursors }),
     events: createEventStore({ table, cursors, clock, random }),
     idempotency: createIdempotencyStore({ table }),
     replay: createReplayStore({ table }),

@@ -4,6 +4,7 @@ import type { ApiKeyStore } from './api-key-store.ts'
 import type { BoundKeypairStore } from './bound-keypair-store.ts'
 import type { CaStore } from './ca-store.ts'
 import type { ClusterStore } from './cluster-store.ts'
+import type { ConnectorStore } from './connector-store.ts'
 import type { EventStore } from './event-store.ts'
 import type { IdempotencyStore } from './idempotency-store.ts'
 import type { JoinStore } from './join-store.ts'
@@ -30,6 +31,7 @@ export interface Stores {
   readonly locks: LockStore
   readonly policy: PolicyStore
   readonly apiKeys: ApiKeyStore
+  readonly connectors: ConnectorStore
   readonly events: EventStore
   readonly idempotency: IdempotencyStore
   readonly replay: ReplayStore

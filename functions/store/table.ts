@@ -51,6 +51,8 @@ export const ENTITIES = {
   freshness:   { pk: 'POLICY#freshness', sk: 'POLICY', gsi1: '', ttl: '', invariant: 'Replaced only by a newer stamp.' },
   apiKey:      { pk: 'APIKEY#<sha256 of secret>', sk: 'APIKEY', gsi1: 'LIST#apikey#<shard> by id', ttl: 'a day after it expires', invariant: 'Put if absent together with its id. The secret itself is nowhere.' },
   apiKeyId:    { pk: 'KEYID#<id>', sk: 'KEYID', gsi1: '', ttl: 'with its key', invariant: 'Points to the hash; written and removed together with the key.' },
+  connector:   { pk: 'CONNECTOR#<name>', sk: 'CONNECTOR', gsi1: 'LIST#oidc_connector#<shard> by name', ttl: '', invariant: 'Written and removed together with its row by issuer.' },
+  connectorIssuer: { pk: 'ISSUER#<issuer>', sk: '<name>', gsi1: '', ttl: '', invariant: 'The same connector, found by whose id tokens it trusts.' },
   event:       { pk: 'EVENT#<day>#<shard>', sk: '<event>', gsi1: '', ttl: 'retention', invariant: 'Append only; ids sort by time.' },
   eventDay:    { pk: 'EVENTDAY#<year>', sk: '<day>', gsi1: '', ttl: 'retention', invariant: 'There before the first event of its day.' },
   idempotency: { pk: 'IDEM#<principal>#<key>', sk: 'IDEM', gsi1: '', ttl: 'a day', invariant: 'Put if absent, or in place of an expired or abandoned one.' },
@@ -151,6 +153,8 @@ export const keys = {
   freshness: () => own('POLICY#freshness', 'POLICY'),
   apiKey: (hash: string) => own(joinKey('APIKEY', hash), 'APIKEY'),
   apiKeyId: (id: KeyId) => own(joinKey('KEYID', id), 'KEYID'),
+  connector: (name: string) => own(joinKey('CONNECTOR', name), 'CONNECTOR'),
+  connectorIssuer: (issuer: string, name: string) => own(issuerPartition(issuer), name),
   event: (day: string, id: EventId) => own(eventPartition(day, shardOf(id)), id),
   eventDay: (day: string) => own(joinKey('EVENTDAY', day.slice(0, 4)), day),
   idempotency: (principal: string, key: string) => own(joinKey('IDEM', principal, key), 'IDEM'),
@@ -171,13 +175,14 @@ export function lockedPartition(target: LockTarget): string {
       return joinKey('LOCKED', 'token', target.token)
   }
 }
+export const issuerPartition = (issuer: string): string => joinKey('ISSUER', issuer)
 export const eventPartition = (day: string, shard: number): string =>
   joinKey('EVENT', day, String(shard))
 /** Partition of the sharded base-table lists that the policy is made of. */
 export const listPartition = (list: 'ROLE' | 'USER' | 'LOCK', shard: number): string =>
   joinKey(list, String(shard))
 
-export type ListName = 'token' | 'agent' | 'apikey' | ResourceKind
+export type ListName = 'token' | 'agent' | 'apikey' | 'oidc_connector' | ResourceKind
 export const indexPartition = (list: ListName, shard: number): string =>
   joinKey('LIST', list, String(shard))
 /** The index keys of an item: its list, its shard, its place. */

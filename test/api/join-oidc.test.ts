@@ -127,9 +127,9 @@ describe('a token without a secret', () => {
       'spec.terraform_cloud.allow.0',
     ],
     [
-      'Kubernetes without a type',
+      'Kubernetes of an unknown type',
       'kubernetes',
-      { allow: [{ service_account: 'a:b' }] },
+      { type: 'magic', allow: [{ service_account: 'a:b' }] },
       'spec.kubernetes.type',
     ],
     [

@@ -1,5 +1,6 @@
 /** Joining: one token, one identity, whatever happens on the way. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { agentLabelsOf } from '../../core/certs/agent-labels.ts'
 import { credentials } from '../../core/api/join.ts'
 import { identityOf } from '../../core/certs/identity.ts'
 import { generateKey } from '../../core/certs/signer.ts'
@@ -290,6 +291,7 @@ describe('a join is refused, with the reason only in the audit log,', () => {
     expect(codeOf(await tryJoin(world, { secret, node: 'bad-1' }))).toBe('ERR_JOIN_REFUSED')
     const good = await joined(world, { secret, node: 'good-1' })
     expect(credentials.parse(good.answer.body).forced_labels).toEqual({ env: 'prod' })
+    expect(agentLabelsOf(good.certificate)).toEqual({ forced: { env: 'prod' }, suggested: {} })
   })
 
   test('and a refused join uses nothing up', async () => {

@@ -15,7 +15,7 @@ const OURS: Record<Room, readonly Room[]> = {
 const NODE_PURE = ['node:crypto', 'node:stream', 'node:buffer', 'node:util']
 const OUTSIDE: Record<Room, (from: string, path: string) => boolean> = {
   core: (from) => ['jose', 'zod', 'zod/mini', ...NODE_PURE].includes(from),
-  net: (from) => from === 'ws' || from.startsWith('node:'),
+  net: (from) => from.startsWith('node:'),
   functions: (from, path) =>
     from.startsWith('node:') ||
     from === 'hono' ||
@@ -26,20 +26,20 @@ const OUTSIDE: Record<Room, (from: string, path: string) => boolean> = {
       /^functions\/(store\/|signers\/|[a-z.-]*wiring\.ts|[a-z]+\.lambda\.ts)/.test(path)) ||
     (path.startsWith('functions/store/embedded/') &&
       /^(dynalite|abstract-level|classic-level)/.test(from)),
-  proxy: (from) => from === 'ws' || from === 'zod' || from.startsWith('node:'),
+  proxy: (from) => from === 'zod' || from.startsWith('node:'),
   agent: (from, path) =>
     from.startsWith('node:') ||
-    ['ws', 'yaml', 'zod', 'pino'].includes(from) ||
+    ['yaml', 'zod', 'pino'].includes(from) ||
     (path.startsWith('agent/services/ssh/') &&
       /^(ssh2|koffi|@noble\/post-quantum)(\/|$)/.test(from)),
-  cli: (from) =>
+  cli: (from, path) =>
     from.startsWith('node:') ||
+    (path.startsWith('cli/aws/') && from === '@aws-sdk/client-cloudformation') ||
     [
       'commander',
       '@commander-js/extra-typings',
       '@clack/prompts',
       'yaml',
-      'ws',
       'zod',
       'pino',
       '@hono/node-server',

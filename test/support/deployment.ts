@@ -1,12 +1,31 @@
 /** The stacks as a test looks at them: synthesised offline, without bundling, with the flags of cdk.json. */
-import { readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { App } from 'aws-cdk-lib'
 import { Template } from 'aws-cdk-lib/assertions'
+import type { Artefact, Artefacts } from '../../infra/artefacts.ts'
 import { posternStacks, type PosternStacks } from '../../infra/app.ts'
 import { readContext, type DeployContext } from '../../infra/context.ts'
 
 const { context: flags } = JSON.parse(readFileSync('cdk.json', 'utf8')) as {
   context: Record<string, unknown>
+}
+
+/** Files in place of the artefacts, the same every time. */
+function standIns(): Artefacts {
+  const dir = join(tmpdir(), 'postern-stand-ins')
+  mkdirSync(dir, { recursive: true })
+  const one = (name: string): Artefact => {
+    const path = join(dir, name)
+    writeFileSync(path, name)
+    return { path, sha256: createHash('sha256').update(name).digest('hex') }
+  }
+  return {
+    agent: { x64: one('agent-x64.tar.gz'), arm64: one('agent-arm64.tar.gz') },
+    proxy: one('proxy.mjs'),
+  }
 }
 
 export interface Deployment {
@@ -21,10 +40,10 @@ export function deployment(given: Record<string, string | number> = {}): Deploym
   const context: Record<string, unknown> = {
     ...flags,
     'aws:cdk:bundling-stacks': [],
-    ...Object.fromEntries(ours),
+    ...(Object.fromEntries(ours) as Record<string, string | number>),
   }
   const app: App = new App({ context })
-  const stacks = posternStacks(app, readContext(app.node))
+  const stacks = posternStacks(app, readContext(app.node), standIns())
   return {
     app,
     stacks,

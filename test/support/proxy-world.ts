@@ -161,8 +161,9 @@ export async function proxyWorld(options: WorldOptions): Promise<World> {
   const ways: string[] = []
   const sockets = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
-    proxy.handleUpgrade(request, socket, head)
+    // Before the proxy reads: what reads past 'data' events does not while somebody listens.
     socket.on('data', (bytes: Buffer) => wire.push(Buffer.from(bytes)))
+    proxy.handleUpgrade(request, socket, head)
     sockets.add(socket)
   })
   server.on('tlsClientError', () => undefined)

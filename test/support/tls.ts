@@ -12,7 +12,8 @@ export interface ServerTls {
   readonly ca: string
 }
 
-export async function serverTls(ca?: Ca): Promise<ServerTls> {
+/** `names`: other DNS names that it is for as well. */
+export async function serverTls(ca?: Ca, names: readonly string[] = []): Promise<ServerTls> {
   // OpenSSL judges by the machine's clock.
   const now = instant(Date.now())
   const issuer = ca ?? (await makeCa('TLS test CA', 'ES256', now))
@@ -23,7 +24,7 @@ export async function serverTls(ca?: Ca): Promise<ServerTls> {
     issuer,
     notBefore: plus(now, -60_000),
     notAfter: plus(now, HOUR),
-    dns: ['localhost'],
+    dns: ['localhost', ...names],
     ips: ['127.0.0.1', '::1'],
     usage: ['server'],
   })

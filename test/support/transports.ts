@@ -2,12 +2,13 @@
 import { once } from 'node:events'
 import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import { createServer as createHttpsServer } from 'node:https'
-import { WebSocket } from 'ws'
+import { connect as connectTls } from 'node:tls'
 import { systemClock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
 import type { Transport } from '../../core/tunnel/transport.ts'
 import { webSocketTransport } from '../../net/transport-ws.ts'
-import { tunnelWebSocketServer } from '../../net/tunnel-server.ts'
+import { tunnelUpgrade } from '../../net/tunnel-server.ts'
+import { requestUpgrade } from '../../net/websocket/upgrade.ts'
 import { SUBPROTOCOL } from '../../core/tunnel/version.ts'
 import { serverTls } from './tls.ts'
 
@@ -83,12 +84,8 @@ function socketTransport(socket: Socket): Transport {
     get buffered() {
       return socket.writableLength
     },
-    writev(bufs) {
-      if (socket.destroyed) return
-      socket.cork()
-      for (const b of bufs.slice(0, -1)) socket.write(b)
-      socket.write(bufs.at(-1) ?? Buffer.alloc(0), () => transport.ondrain?.())
-      socket.uncork()
+    writev(bufs, bytes) {
+      if (!socket.destroyed) socket.write(Buffer.concat(bufs, bytes), () => transport.ondrain?.())
     },
     close: () => void socket.end(() => socket.destroy()),
   }
@@ -125,28 +122,30 @@ export async function tcpPair(): Promise<Pair> {
 export async function webSocketPair(): Promise<Pair> {
   const { options, ca } = await serverTls()
   const listener = createHttpsServer(options)
-  const upgrader = tunnelWebSocketServer()
-  const accepted = new Promise<WebSocket>((resolve) =>
+  const accepted = new Promise<Transport>((resolve) =>
     listener.on('upgrade', (request, socket, head) =>
-      upgrader.handleUpgrade(request, socket, head, resolve),
+      tunnelUpgrade(request, socket, head, systemClock, (link) =>
+        resolve(webSocketTransport(link)),
+      ),
     ),
   )
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
-  const client = new WebSocket(`wss://127.0.0.1:${portOf(listener)}/v1/tunnel`, SUBPROTOCOL, {
-    ca,
-    perMessageDeflate: false,
-    generateMask: (mask) => void mask.fill(0),
+  const url = new URL(`wss://127.0.0.1:${portOf(listener)}/v1/tunnel`)
+  const socket = connectTls({ port: portOf(listener), host: '127.0.0.1', ca })
+  await once(socket, 'secureConnect')
+  const upgraded = await requestUpgrade(url, socket, {
+    subprotocol: SUBPROTOCOL,
+    clock: systemClock,
   })
-  // Frames may follow the upgrade at once, so the transport is there before anything is awaited.
-  const transport = webSocketTransport(client, systemClock)
-  const server = webSocketTransport(await accepted, systemClock)
-  if (client.readyState !== client.OPEN) await once(client, 'open')
+  if (!('link' in upgraded)) throw new Error('not upgraded')
+  const client = webSocketTransport(upgraded.link)
+  upgraded.link.start(upgraded.head)
   return {
-    client: transport,
-    server,
+    client,
+    server: await accepted,
     async dispose() {
-      client.terminate()
+      upgraded.link.terminate()
       listener.closeAllConnections()
       listener.close()
       await once(listener, 'close')

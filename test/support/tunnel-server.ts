@@ -2,15 +2,15 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import type { WebSocket } from 'ws'
 import { systemClock, instant, type Clock } from '../../core/clock.ts'
 import { systemRandom } from '../../core/random.ts'
 import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
 import {
   acceptTunnel,
-  tunnelWebSocketServer,
+  tunnelUpgrade,
   type AcceptedTunnel,
   type TunnelServerOptions,
+  type WebSocketLink,
 } from '../../net/tunnel-server.ts'
 import type { TunnelClientOptions } from '../../net/tunnel-client.ts'
 import { agentLeaf, CLUSTER, makeCa, proxyLeaf, userLeaf, type Ca, type Leaf } from './pki.ts'
@@ -46,7 +46,7 @@ export interface FrontDoor {
   readonly ca: string
   /** Tunnels that were accepted, or the error of those that were not, in order. */
   next(): Promise<AcceptedTunnel | Error>
-  readonly sockets: Set<WebSocket>
+  readonly sockets: Set<WebSocketLink>
   close(): Promise<void>
 }
 
@@ -57,14 +57,13 @@ export async function frontDoor(
 ): Promise<FrontDoor> {
   const { options, ca } = await serverTls()
   const server = createServer(options)
-  const upgrader = tunnelWebSocketServer()
   const results = offers<AcceptedTunnel | Error>()
-  const sockets = new Set<WebSocket>()
+  const sockets = new Set<WebSocketLink>()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   server.on('upgrade', (request, socket, head) =>
-    upgrader.handleUpgrade(request, socket, head, (ws) => {
+    tunnelUpgrade(request, socket, head, clock, (ws) => {
       sockets.add(ws)
       acceptTunnel(ws, {
         cluster: CLUSTER,

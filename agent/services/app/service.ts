@@ -25,8 +25,8 @@ import { spliceDuplex } from './splice.ts'
 export interface AppServiceOptions {
   /** Live: a reload of the configuration changes the answer. */
   apps(): readonly AppTarget[]
-  /** Labels forced by the token, stronger than the app's own. */
-  forcedLabels(): Labels
+  /** An app's labels with those that the agent's token adds. */
+  labelled(own: Labels): Labels
 }
 
 const denied = (internal: string): AppError =>
@@ -41,7 +41,7 @@ export function createAppService(ctx: ServiceContext, options: AppServiceOptions
     options.apps().find((app) => app.name === name)
   const wantOf = (app: AppTarget): Want => ({
     kind: 'app',
-    labels: { ...app.labels, ...options.forcedLabels() },
+    labels: options.labelled(app.labels),
   })
 
   /** The target and what the role grants, on what is known now. Throws ERR_ACCESS_DENIED, the same for missing and denied. */

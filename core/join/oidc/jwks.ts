@@ -30,6 +30,8 @@ export interface Issuer {
   readonly url: string
   /** PEM of the only CA to trust for it; undefined = the public ones. */
   readonly ca: string | undefined
+  /** Where its keys are, when we know that ourselves and it need not be asked. */
+  readonly jwksUri?: string
 }
 
 const set = z.object({

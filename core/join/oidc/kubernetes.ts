@@ -1,6 +1,6 @@
 /**
  * Preset `kubernetes`: the projected service account token of a pod. Its keys are pasted into the token (`static_jwks`) or read
- * from the cluster's public issuer (`oidc`). Asking the cluster itself (`in_cluster`) is not offered.
+ * from the cluster's public issuer (`oidc`), or the cluster that the control plane itself runs in is asked (`in_cluster`).
  */
 import * as z from 'zod'
 import { LIMITS } from '../../limits.ts'
@@ -30,23 +30,25 @@ export const kubernetesPreset = preset({
   name: 'kubernetes',
   shape: {
     type: z
-      .string()
-      .default('in_cluster')
-      .refine((type) => type !== 'in_cluster', {
-        message: 'in_cluster is not supported; use static_jwks or oidc',
-        abort: true,
-      })
-      .pipe(z.enum(['static_jwks', 'oidc'], 'use static_jwks or oidc')),
+      .enum(['in_cluster', 'static_jwks', 'oidc'], 'use in_cluster, static_jwks or oidc')
+      .default('in_cluster'),
     static_jwks: z.strictObject({ jwks: staticJwks }).optional(),
     oidc: z.strictObject({ issuer: issuerUrl }).optional(),
   },
-  check: (block) =>
-    block[block.type] === undefined
-      ? `type ${block.type} needs the block ${block.type}`
-      : block.oidc && block.static_jwks
-        ? 'give static_jwks or oidc, as type says, never both'
-        : undefined,
-  trusted: (block) => ({ issuer: block.oidc?.issuer, jwks: block.static_jwks?.jwks }),
+  check: ({ type, ...block }) => {
+    const other = (['static_jwks', 'oidc'] as const).find(
+      (name) => name !== type && block[name] !== undefined,
+    )
+    if (other !== undefined) return `block ${other} belongs to type ${other}`
+    return type === 'in_cluster' || block[type] !== undefined
+      ? undefined
+      : `type ${type} needs the block ${type}`
+  },
+  trusted: (block) => ({
+    issuer: block.oidc?.issuer,
+    jwks: block.static_jwks?.jwks,
+    reviewed: block.type === 'in_cluster',
+  }),
   algorithms: ['RS256', 'ES256', 'ES384'],
   maxLife: LIMITS.kubernetesTokenTtl.value,
   fields: { service_account: derived(serviceAccount) },

@@ -10,7 +10,8 @@ import type { JoinMethod } from '../join-method.ts'
 import { parseJwks, type IssuerKey, type IssuerKeys } from './jwks.ts'
 import { issuerOf, notedClaims, trustOf, type Preset, type Trusted } from './preset.ts'
 import type { OidcMethodName } from './presets.ts'
-import { refuse, verifyIdToken } from './verify.ts'
+import { readReview, type TokenReviewer } from './review.ts'
+import { refuse, verifyIdToken, verifyVouched } from './verify.ts'
 
 const evidence = z.strictObject({ id_token: z.string().min(1).max(LIMITS.idToken.value) })
 export type IdTokenEvidence = z.output<typeof evidence>
@@ -22,15 +23,23 @@ function blockOf(preset: Preset, token: JoinToken): unknown {
   return block.data
 }
 
+export interface OidcDeps {
+  readonly issuerKeys: IssuerKeys
+  readonly reviewer: TokenReviewer
+}
+
 export function oidcMethod(
   preset: Preset<OidcMethodName>,
-  issuers: IssuerKeys,
+  { issuerKeys: issuers, reviewer }: OidcDeps,
 ): JoinMethod<IdTokenEvidence> {
   const keysOf = (trusted: Trusted) => async (kid: string | undefined) => {
     if (trusted.jwks !== undefined) return parseJwks(Buffer.from(trusted.jwks, 'utf8'))
     const issuer = issuerOf(trusted)
     return issuer ? issuers.of(issuer, kid) : ([] as readonly IssuerKey[])
   }
+
+  const reviewed = async (given: string, audience: string) =>
+    readReview(await reviewer.review(given, audience), audience)
 
   return {
     name: preset.name,
@@ -41,7 +50,9 @@ export function oidcMethod(
       if (!token) throw refuse('unknown token')
       const trusted = preset.trusted(blockOf(preset, token) as never)
       const trust = trustOf(preset, trusted, cluster)
-      const verified = await verifyIdToken(given, trust, keysOf(trusted), now)
+      const verified = trusted.reviewed
+        ? await verifyVouched(given, trust, () => reviewed(given, trust.audience), now)
+        : await verifyIdToken(given, trust, keysOf(trusted), now)
       const { claims, subject, expires, id } = verified
       return {
         subject,

@@ -122,6 +122,49 @@ function checkAudience(claims: Claims, wanted: string): void {
     throw refuse(`id token: audience is ${shown(aud)}, expected ${shown(wanted)}`)
 }
 
+/** The claims, out of bytes that somebody vouched for. */
+async function claimsOf(bytes: Uint8Array): Promise<Claims> {
+  const parsed = await asRefusal('id token: claims', () => parseJson(bytes))
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw refuse('id token: claims are no object')
+  return parsed as Claims
+}
+
+/** Whom the claims are from and for, and when. */
+function checkClaims(token: string, claims: Claims, trust: Trust, now: Instant): IdToken {
+  const issuer = text(claims, 'iss')
+  if (issuer === undefined || issuer === '') throw refuse('id token: iss is missing')
+  if (trust.issuer !== undefined && issuer !== trust.issuer)
+    throw refuse(`id token: issuer is ${shown(issuer)}, expected ${shown(trust.issuer)}`)
+  checkAudience(claims, trust.audience)
+  const expires = checkTimes(claims, trust, now)
+  const subject = text(claims, 'sub')
+  if (subject === undefined || subject === '' || subject.length > 1024)
+    throw refuse('id token: sub is missing or too long')
+  const signed = token.slice(0, token.lastIndexOf('.'))
+  const id = createHash('sha256').update(signed, 'ascii').digest('base64url')
+  return { claims, subject, expires: fromSeconds(Math.ceil(expires / 1000)), id }
+}
+
+/**
+ * An id token whose signature somebody else checks, its issuer: `vouch` answers once it did, and for whom. Everything that is ours to
+ * check is checked all the same. Throws ERR_JOIN_REFUSED, or what `vouch` throws.
+ */
+export async function verifyVouched(
+  token: string,
+  trust: Trust,
+  vouch: () => Promise<{ readonly subject: string }>,
+  now: Instant,
+): Promise<IdToken> {
+  await readHeader(token, trust)
+  const vouched = await vouch()
+  const [, payload = ''] = token.split('.')
+  const found = checkClaims(token, await claimsOf(Buffer.from(payload, 'base64url')), trust, now)
+  if (found.subject !== vouched.subject)
+    throw refuse(`id token: its issuer says that it is of ${shown(vouched.subject)}`)
+  return found
+}
+
 /** Throws ERR_JOIN_REFUSED, or what `keys` throws. */
 export async function verifyIdToken(
   token: string,
@@ -138,20 +181,5 @@ export async function verifyIdToken(
       maxBytes: LIMITS.idToken.value,
     }),
   )
-  const parsed = await asRefusal('id token: claims', () => parseJson(bytes))
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw refuse('id token: claims are no object')
-  const claims = parsed as Claims
-  const issuer = text(claims, 'iss')
-  if (issuer === undefined || issuer === '') throw refuse('id token: iss is missing')
-  if (trust.issuer !== undefined && issuer !== trust.issuer)
-    throw refuse(`id token: issuer is ${shown(issuer)}, expected ${shown(trust.issuer)}`)
-  checkAudience(claims, trust.audience)
-  const expires = checkTimes(claims, trust, now)
-  const subject = text(claims, 'sub')
-  if (subject === undefined || subject === '' || subject.length > 1024)
-    throw refuse('id token: sub is missing or too long')
-  const signed = token.slice(0, token.lastIndexOf('.'))
-  const id = createHash('sha256').update(signed, 'ascii').digest('base64url')
-  return { claims, subject, expires: fromSeconds(Math.ceil(expires / 1000)), id }
+  return checkClaims(token, await claimsOf(bytes), trust, now)
 }

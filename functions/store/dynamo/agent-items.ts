@@ -18,6 +18,7 @@ const agents = codec(
     enrolment: idOf<Thumbprint>(),
     tokenName: z.string(),
     forcedLabels: stringMap,
+    suggestedLabels: stringMap.default({}),
     allowedNames: z.array(z.string()).optional(),
     sharedNames: z.boolean(),
     created: time,

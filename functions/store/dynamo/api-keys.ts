@@ -1,14 +1,15 @@
 /** API keys in the table. See api-key-store.ts for what each method promises. */
 import * as z from 'zod'
 import { seconds, type Instant } from '../../../core/clock.ts'
+import type { ApiKey } from '../../../core/domain/api-key.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { KeyId } from '../../../core/ids.ts'
-import type { ApiKey, ApiKeyStore } from '../api-key-store.ts'
+import type { ApiKeyStore } from '../api-key-store.ts'
 import { indexed, keys } from '../table.ts'
 import { codec, idOf, time } from './codec.ts'
 import { listPage, type ListDeps } from './list.ts'
 import { apiRules } from './roles.ts'
-import { absent } from './table-client.ts'
+import { absent, present } from './table-client.ts'
 
 const apiKeys = codec(
   'apiKey',
@@ -28,6 +29,15 @@ const alive = (key: ApiKey, now: Instant): boolean => key.expires === undefined 
 
 export function createApiKeyStore(deps: ListDeps): ApiKeyStore {
   const { table } = deps
+
+  async function find(id: KeyId): Promise<{ key: ApiKey; hash: string } | undefined> {
+    const pointer = await table.get(keys.apiKeyId(id))
+    if (!pointer) return undefined
+    const hash = pointers.fromItem(pointer)
+    const item = await table.get(keys.apiKey(hash))
+    return item && { key: apiKeys.fromItem(item), hash }
+  }
+
   return {
     async create(key, secretHash) {
       const expires = key.expires === undefined ? undefined : seconds(key.expires)
@@ -65,14 +75,18 @@ export function createApiKeyStore(deps: ListDeps): ApiKeyStore {
         decode: (item) => apiKeys.fromItem(item),
         keep: (key) => alive(key, now),
       }),
+    async get(id, now) {
+      const key = (await find(id))?.key
+      return key && alive(key, now) ? key : undefined
+    },
     async revoke(id) {
-      const item = await table.get(keys.apiKeyId(id))
-      if (!item) return false
+      const found = await find(id)
+      if (!found) return undefined
       const failed = await table.transact([
-        { remove: keys.apiKey(pointers.fromItem(item)) },
+        { remove: keys.apiKey(found.hash), when: present },
         { remove: keys.apiKeyId(id) },
       ])
-      return !failed
+      return failed ? undefined : found.key
     },
   }
 }

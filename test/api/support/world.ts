@@ -15,8 +15,10 @@ import {
   type LocalControlPlane,
   type LocalControlPlaneOptions,
 } from '../../../functions/wiring.ts'
+import { unmarshal, type Item, type Plain } from '../../../functions/store/dynamo/marshal.ts'
 import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable, openStores } from '../../../functions/store/open.ts'
+import { createRateLimiter, type RateLimiter } from '../../../functions/middleware/rate-limit.ts'
 import { watchKeyAccess } from '../../support/key-access.ts'
 import { handClock, type HandClock } from '../../support/clock.ts'
 
@@ -59,6 +61,7 @@ export interface Signatory {
 
 export interface World {
   readonly clock: HandClock
+  readonly limiter: RateLimiter
   readonly plane: LocalControlPlane
   readonly operatorKey: string
   readonly dir: string
@@ -87,14 +90,19 @@ export interface World {
     logins?: readonly string[],
   ): Promise<Signatory & { certs: UserCertificates }>
   proxy(): Promise<Signatory>
+  /** Every item of the table. */
+  rows(): Promise<Plain[]>
   close(): Promise<void>
 }
 
 export async function openWorld(
-  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws'> & { readonly clock?: HandClock } = {},
+  options: Pick<LocalControlPlaneOptions, 'issuers' | 'aws' | 'azure' | 'kubernetes'> & {
+    readonly clock?: HandClock
+  } = {},
 ): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = options.clock ?? handClock()
+  const limiter = createRateLimiter(clock)
   const random = systemRandom
   const engine = await openEmbeddedStore({ clock })
   const client = embeddedClient(engine)
@@ -116,6 +124,7 @@ export async function openWorld(
     proxies: () => ['gate.test:443'],
     ...options,
     clock,
+    limiter,
   })
   const { operatorKey } = await plane.bootstrap({
     user: 'root-owner',
@@ -171,6 +180,7 @@ export async function openWorld(
 
   return {
     clock,
+    limiter,
     plane,
     operatorKey,
     dir,
@@ -198,6 +208,10 @@ export async function openWorld(
       const id = newId('proxy', clock.now(), random)
       const issued = await plane.issueProxyIdentity(id, key.publicKey)
       return { certificate: issued.certificate, signer: keySigner(key.privateKey) }
+    },
+    async rows() {
+      const { Items } = await engine.handle('Scan', { TableName: 'postern' })
+      return (Items as Item[]).map(unmarshal)
     },
     async close() {
       client.destroy()

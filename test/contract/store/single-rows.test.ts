@@ -1,11 +1,12 @@
 /** The stores of one row each: cluster, API keys, idempotency, things spent once. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fromSeconds, plus, seconds } from '../../../core/clock.ts'
+import type { OidcConnector } from '../../../core/domain/oidc-connector.ts'
 import type { CaState } from '../../../core/domain/ca.ts'
 import { newId } from '../../../core/ids.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { systemRandom } from '../../../core/random.ts'
-import type { ApiKey } from '../../../functions/store/api-key-store.ts'
+import type { ApiKey } from '../../../core/domain/api-key.ts'
 import { minute, openFixture, type StoreFixture } from './stores.ts'
 
 let f: StoreFixture
@@ -92,8 +93,10 @@ describe('API keys', () => {
     await expect(f.stores.apiKeys.create(k, f.thumbprint())).rejects.toMatchObject({
       code: 'ERR_CONFLICT',
     })
-    expect(await f.stores.apiKeys.revoke(k.id)).toBe(true)
-    expect(await f.stores.apiKeys.revoke(k.id)).toBe(false)
+    expect(await f.stores.apiKeys.get(k.id, f.now())).toEqual(k)
+    expect(await f.stores.apiKeys.revoke(k.id)).toEqual(k)
+    expect(await f.stores.apiKeys.revoke(k.id)).toBeUndefined()
+    expect(await f.stores.apiKeys.get(k.id, f.now())).toBeUndefined()
     expect(await f.stores.apiKeys.byHash(hash, f.now())).toBeUndefined()
   })
   test('an expired key is absent, whether or not its item is still there', async () => {
@@ -102,6 +105,57 @@ describe('API keys', () => {
     f.advance(minute)
     expect(await f.stores.apiKeys.byHash(hash, f.now())).toBeUndefined()
     expect((await f.stores.apiKeys.list({}, f.now())).items).toEqual([])
+    expect(await f.stores.apiKeys.get(k.id, f.now())).toBeUndefined()
+  })
+  test('of twenty revocations at once one has the key', async () => {
+    const k = key()
+    await f.stores.apiKeys.create(k, f.thumbprint())
+    const all = await Promise.all(Array.from({ length: 20 }, () => f.stores.apiKeys.revoke(k.id)))
+    expect(all.filter((one) => one !== undefined)).toEqual([k])
+  })
+})
+
+describe('connectors', () => {
+  const connector = (name: string, issuer = 'https://ci.example.com'): OidcConnector => ({
+    name,
+    description: undefined,
+    issuer,
+    audience: undefined,
+    jwks: undefined,
+    ca: undefined,
+    rules: [{ claims: { team: ['web'], level: [2], main: [true] }, roles: ['minter'] }],
+    created: fromSeconds(seconds(f.now())),
+  })
+  test('are found by name and by issuer, listed by name, and gone when removed', async () => {
+    const { connectors } = f.stores
+    const [a, b] = [connector('ci-b'), connector('ci-a')]
+    expect(await connectors.put(a)).toBe('created')
+    expect(await connectors.put(a)).toBe('unchanged')
+    await connectors.put(b)
+    expect(await connectors.get('ci-b')).toEqual(a)
+    expect(await connectors.ofIssuer(a.issuer)).toEqual([b, a])
+    expect(await connectors.list()).toEqual([b, a])
+    expect(await connectors.remove('ci-a')).toBe(true)
+    expect(await connectors.remove('ci-a')).toBe(false)
+    expect(await connectors.ofIssuer(a.issuer)).toEqual([a])
+  })
+  test('of another issuer are not found by the one that they had', async () => {
+    const { connectors } = f.stores
+    const [first, second] = [f.fresh('https://one'), f.fresh('https://two')]
+    await connectors.put(connector('moved', first))
+    f.advance(minute)
+    expect(await connectors.put(connector('moved', second))).toBe('replaced')
+    expect(await connectors.ofIssuer(first)).toEqual([])
+    const [moved] = await connectors.ofIssuer(second)
+    expect(moved?.created).toBeLessThan(f.now())
+  })
+  test('are changed by racing writers one after the other: by issuer lies what lies by name', async () => {
+    const { connectors } = f.stores
+    const issuers = Array.from({ length: 8 }, () => f.fresh('https://race'))
+    await Promise.allSettled(issuers.map((issuer) => connectors.put(connector('raced', issuer))))
+    const now = await connectors.get('raced')
+    const found = (await Promise.all(issuers.map((issuer) => connectors.ofIssuer(issuer)))).flat()
+    expect(found).toEqual([now])
   })
 })
 

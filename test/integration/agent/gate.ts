@@ -72,7 +72,9 @@ export interface AuditLine {
 
 /** `publicAddress`: what stands in front of the proxy, as in production a load balancer does. */
 export async function openGate(
-  options: Pick<ClusterDeps, 'issuers' | 'aws' | 'publicAddress'> & { readonly clock?: Clock } = {},
+  options: Pick<ClusterDeps, 'issuers' | 'aws' | 'azure' | 'kubernetes' | 'publicAddress'> & {
+    readonly clock?: Clock
+  } = {},
 ): Promise<Gate> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
   const log = recordingLog()

@@ -15,7 +15,7 @@ import { readCertificate, toPem } from '../../../core/certs/x509-read.ts'
 import type { ProxyId } from '../../../core/ids.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { createWindowBudget } from '../../../core/tunnel/window-budget.ts'
-import { acceptTunnel, tunnelWebSocketServer } from '../../../net/tunnel-server.ts'
+import { acceptTunnel, tunnelUpgrade } from '../../../net/tunnel-server.ts'
 import { missing } from '../../support/peers.ts'
 import { stubCli } from '../../support/cli.ts'
 import { makeCa } from '../../support/pki.ts'
@@ -245,11 +245,10 @@ describe.skipIf(missing('ssh'))('postern doctor', () => {
         uris: [proxyUri(gate.cluster.plane.cluster, 'px_01jd00000000000000000000pp' as ProxyId)],
         usage: ['client', 'server'],
       })
-      const sockets = tunnelWebSocketServer()
       const at = await front((server) =>
         server.on('upgrade', (request, socket, head) =>
-          sockets.handleUpgrade(request, socket, head, (ws) => {
-            void acceptTunnel(ws, {
+          tunnelUpgrade(request, socket, head, systemClock, (link) => {
+            void acceptTunnel(link, {
               cluster: gate.cluster.plane.cluster,
               identity: { certificate: readCertificate(der), signer },
               hostCas: () => [],

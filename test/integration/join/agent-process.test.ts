@@ -33,8 +33,8 @@ afterAll(async () => {
 const host = (): string => new URL(issuer.url).host
 const cluster = (): string => gate.cluster.plane.cluster
 
-async function token(name: string, method: string, block: object, at = gate): Promise<void> {
-  await at.operator.request('POST', '/v1/tokens', {
+async function token(name: string, method: string, block: object): Promise<void> {
+  await gate.operator.request('POST', '/v1/tokens', {
     kind: 'token',
     version: 'v2',
     metadata: { name },
@@ -116,43 +116,6 @@ describe('an agent process joins', () => {
     const ran = await runAgent('gh-2', '{ method: github, token_name: gh }', {})
     expect(ran.joined).toBe(false)
     expect(ran.stderr).toMatch(/ACTIONS_ID_TOKEN_REQUEST_URL is not set.*id-token: write/)
-  })
-})
-
-describe('an agent joins from its environment', () => {
-  const host = (own: OidcIssuer): string => new URL(own.url).host
-  test.each([
-    ['gitlab', 'TBOT_GITLAB_JWT', (own: OidcIssuer) => ({ domain: host(own) })],
-    [
-      'terraform_cloud',
-      'TFC_WORKLOAD_IDENTITY_TOKEN',
-      (own: OidcIssuer) => ({ hostname: host(own) }),
-    ],
-    ['spacelift', 'SPACELIFT_OIDC_TOKEN', (own: OidcIssuer) => ({ hostname: host(own) })],
-    [
-      'bitbucket',
-      'BITBUCKET_STEP_OIDC_TOKEN',
-      (own: OidcIssuer) => ({ identity_provider_url: own.url }),
-    ],
-  ] as const)('by %s, variable %s', async (method, variable, where) => {
-    const given = CASES[method]
-    const own = await openIssuer({ alg: 'RS256' })
-    const plane = await openGate({ issuers: { allowPrivate: true, ca: own.ca } })
-    try {
-      await token('ci', method, { ...given.block(''), ...where(own) }, plane)
-      const fixed = { spacelift: host(own), bitbucket: given.audience }
-      const aud = method in fixed ? fixed[method as keyof typeof fixed] : cluster()
-      const { agent } = await plane.start({
-        joinParams: `{ method: ${method}, token_name: ci }`,
-        env: { [variable]: own.issue({ ...given.claims, aud }) },
-      })
-      await agent.settled()
-      expect(agent.services.get('app')).toMatchObject({ state: 'online' })
-      await agent.stop()
-    } finally {
-      await plane.close()
-      await own.close()
-    }
   })
 })
 

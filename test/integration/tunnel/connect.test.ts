@@ -4,7 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { AppError } from '../../../core/errors.ts'
-import type { AcceptedTunnel } from '../../../net/tunnel-server.ts'
+import { tunnelUpgrade, type AcceptedTunnel } from '../../../net/tunnel-server.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../../net/tunnel-client.ts'
 import { SUBPROTOCOL } from '../../../core/tunnel/version.ts'
 import { handClock } from '../../support/clock.ts'
@@ -187,14 +187,13 @@ describe('no step waits for ever:', () => {
   test('a proxy that upgrades and then says nothing is given up by the handshake deadline', async () => {
     const clock = handClock(Date.now())
     await door.close()
-    const { tunnelWebSocketServer } = await import('../../../net/tunnel-server.ts')
     door = await frontDoor(of)
     door.server.removeAllListeners('upgrade')
     const greeted = new Promise<void>((resolve) =>
       door.server.on('upgrade', (request, socket, head) =>
-        tunnelWebSocketServer().handleUpgrade(request, socket, head, (ws) => {
-          door.sockets.add(ws)
-          ws.once('message', () => resolve())
+        tunnelUpgrade(request, socket, head, clock, (link) => {
+          door.sockets.add(link)
+          link.ontext = () => resolve()
         }),
       ),
     )
@@ -278,7 +277,7 @@ test('a text message after the handshake ends the tunnel', async () => {
   const over = new Promise<AppError | undefined>((resolve) => (end = resolve))
   const { session } = await go({ onClose: (err?: AppError) => end(err) })
   await door.next()
-  for (const ws of door.sockets) ws.send('hi')
+  for (const link of door.sockets) link.sendText('hi')
   expect((await over)?.code).toBe('ERR_TUNNEL_PROTOCOL')
   expect(session.closed).toBe(true)
 })
@@ -287,7 +286,7 @@ test('an agent whose proxy process vanishes learns it at once', async () => {
   let end: (err?: AppError) => void = () => undefined
   const over = new Promise<AppError | undefined>((resolve) => (end = resolve))
   await go({ onClose: (err?: AppError) => end(err) })
-  for (const ws of door.sockets) ws.terminate()
+  for (const link of door.sockets) link.terminate()
   expect((await over)?.code).toBe('ERR_TUNNEL_CLOSED')
 })
 

@@ -144,7 +144,7 @@ beforeEach(async () => {
         description: undefined,
       },
     ],
-    forcedLabels: () => ({}),
+    labelled: (own) => own,
   })
 })
 afterEach(async () => {

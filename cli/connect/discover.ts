@@ -1,0 +1,27 @@
+/** From an address that a person gives to the cluster behind it. */
+import { discovery, type Discovery } from '../../core/domain/cluster.ts'
+import { isAppError } from '../../core/errors.ts'
+import { parse } from '../../core/parse.ts'
+import type { ApiClient } from '../../net/http-client.ts'
+import { HintedError, usage } from '../ui/report.ts'
+
+/** `source` names where the text came from, for the error. */
+export function originOf(text: string, source: string): string {
+  const url = /^https:\/\//.test(text) ? text : `https://${text}`
+  if (!URL.canParse(url) || new URL(url).pathname !== '/')
+    throw usage(`${source}: use host:port, as access.example.com:443`)
+  return new URL(url).origin
+}
+
+/** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
+const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ERR_TLS_CERT_ALTNAME/
+
+export async function discover(api: ApiClient): Promise<Discovery> {
+  try {
+    const answer = await api.request('GET', '/.well-known/postern')
+    return parse(discovery, answer, { code: 'ERR_INTERNAL' })
+  } catch (e) {
+    if (!isAppError(e) || !UNTRUSTED.test(e.message)) throw e
+    throw new HintedError(e, 'this machine does not trust its certificate; give --ca-pin sha256:…')
+  }
+}
