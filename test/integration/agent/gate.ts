@@ -74,9 +74,11 @@ export interface AuditLine {
 export async function openGate(
   options: Pick<ClusterDeps, 'issuers' | 'aws' | 'azure' | 'kubernetes' | 'publicAddress'> & {
     readonly clock?: Clock
+    /** Where the directories go; default: the one for temporary files. */
+    readonly root?: string
   } = {},
 ): Promise<Gate> {
-  const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
+  const dir = mkdtempSync(join(options.root ?? tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
   const clock = options.clock ?? systemClock

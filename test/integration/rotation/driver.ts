@@ -14,6 +14,8 @@ const START = 'http.client.request.start'
 export interface Driver {
   /** Moves time on by `ms` in small steps. `beat` runs after every few of them, and at the end. */
   pass(ms: number, beat?: () => Promise<void>): Promise<void>
+  /** Reads the store once: what was written before has been taken by then. */
+  store: (() => Promise<unknown>) | undefined
   /** Moves time on until the promise settles. */
   during<T>(work: Promise<T>): Promise<T>
   close(): void
@@ -22,7 +24,7 @@ export interface Driver {
 /** Below every interval that matters for liveness: leases are renewed every 5 s. */
 const STEP = 4500
 /** A beat after so many: well below the silence that a ping would break. */
-const STEPS_PER_BEAT = 3
+const STEPS_PER_BEAT = 10
 
 export function driver(clock: HandClock): Driver {
   let open = 0
@@ -36,9 +38,12 @@ export function driver(clock: HandClock): Driver {
   async function settle(): Promise<void> {
     await turn()
     while (open > 0) await turn()
+    await made.store?.()
+    await made.store?.()
     await turn()
   }
-  return {
+  const made: Driver = {
+    store: undefined,
     async pass(ms, beat) {
       let steps = 0
       for (let left = ms; left > 0; left -= STEP) {
@@ -60,6 +65,7 @@ export function driver(clock: HandClock): Driver {
     },
     close: () => void unsubscribe(START, onStart),
   }
+  return made
 }
 
 /** A connection to an echoing app that proves, each time it is asked, that it is the one that was opened. */
