@@ -374,6 +374,12 @@ export const LIMITS = {
     'count',
     'Handshakes in progress from one address (IPv6: one /64); above it 503 with retry-after.',
   ),
+  paceMin: limit(
+    1 * second,
+    'ms',
+    'A peer that is refused for lack of room is asked to come back no sooner.',
+  ),
+  paceMax: limit(45 * second, 'ms', 'And no later; between the two each is given its own time.'),
   tunnelsPerIdentity: limit(
     4,
     'count',
@@ -499,6 +505,7 @@ export const LIMITS = {
 
   // Audit
   eventSize: limit(16 * KiB, 'bytes', 'One audit event; longer texts are cut and marked.'),
+  downloadUrl: limit(5 * minute, 'ms', 'A URL of an archive of the agent is good for so long.'),
   archivePart: limit(8 * MiB, 'bytes', 'JSON lines in one object of the archived audit log.'),
   archiveTimeout: limit(30 * second, 'ms', 'One object of the archive must be written by then.'),
   eventRetention: limit(365 * 24 * hour, 'ms', 'How long events stay in the table.'),

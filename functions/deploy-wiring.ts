@@ -9,7 +9,7 @@ import { archive } from './archive/archive.ts'
 import { createS3 } from './archive/s3.ts'
 import { customResource } from './deploy/custom-resource.ts'
 import { joinRule } from './deploy/join-rule.ts'
-import { need, readDeployEnv, type DeployEnv } from './env.ts'
+import { need, ownCredentials, readDeployEnv, type DeployEnv } from './env.ts'
 import { lambdaLog } from './lambda-log.ts'
 import { openStores } from './store/open.ts'
 
@@ -36,14 +36,7 @@ export async function archiveHandler(): Promise<void> {
     clock: systemClock,
     bucket: need(env, 'POSTERN_RECORDS_BUCKET'),
     region: need(env, 'AWS_REGION'),
-    credentials: () => {
-      const now = readDeployEnv()
-      return {
-        accessKeyId: need(now, 'AWS_ACCESS_KEY_ID'),
-        secretAccessKey: need(now, 'AWS_SECRET_ACCESS_KEY'),
-        sessionToken: now.AWS_SESSION_TOKEN,
-      }
-    },
+    credentials: ownCredentials,
   })
   await archive({ ...shared, stores: storesOf(env), objects })
 }

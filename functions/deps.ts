@@ -13,6 +13,7 @@ import type { Random } from '../core/random.ts'
 import type { Sealer } from '../core/seal.ts'
 import type { CaKeyMaker } from './ca/keyring.ts'
 import type { LiveCas } from './ca/live.ts'
+import type { Downloads } from './install/downloads.ts'
 import type { PasswordHasher } from './login/password.ts'
 import type { RateLimiter } from './middleware/rate-limit.ts'
 import type { Stores } from './store/stores.ts'
@@ -70,6 +71,8 @@ export interface ApiDeps extends CallerDeps {
   readonly passwords: Pick<PasswordHasher, 'hash'>
   /** Seals the answers that Idempotency-Key keeps, because a minted secret may be among them. */
   readonly answerSealer: Sealer
+  /** The agent's archives, and where they are; undefined: none are served here. */
+  readonly downloads?: Downloads | undefined
   readonly issuerKeys: IssuerKeys
   readonly jwtKeys: JwtKeys
   readonly stores: CallerDeps['stores'] &

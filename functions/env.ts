@@ -1,5 +1,6 @@
 /** What a function is told by its environment. A variable that is missing or wrong is named; there are no defaults for keys. */
 import * as z from 'zod'
+import type { AwsCredentials } from '../core/aws/sigv4.ts'
 import { resourceName } from '../core/domain/name.ts'
 import { AppError } from '../core/errors.ts'
 import { parse } from '../core/parse.ts'
@@ -9,6 +10,24 @@ const list = z
   .transform((text) => text.split(',').filter((one) => one !== ''))
   .pipe(z.array(z.string()).min(1))
 const keyId = z.string().min(1).max(2048)
+
+const archive = z.strictObject({
+  bucket: z.string().min(3).max(63),
+  key: z.string().min(1).max(1024),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+const downloads = z
+  .string()
+  .max(4096)
+  .transform((text, ctx): unknown => {
+    try {
+      return JSON.parse(text)
+    } catch {
+      ctx.addIssue({ code: 'custom', message: 'is no JSON' })
+      return z.NEVER
+    }
+  })
+  .pipe(z.strictObject({ x64: archive, arm64: archive }))
 
 /** Name of the variable, its form, and which verbs have it. infra gives each function exactly these. */
 export const FUNCTION_ENV = z.object({
@@ -26,6 +45,10 @@ export const FUNCTION_ENV = z.object({
   POSTERN_HOST_CA_KEY: keyId.optional(),
   POSTERN_USER_CA_KEY: keyId.optional(),
   POSTERN_POLICY_KEY: keyId.optional(),
+  /** Where the agent's archives are, JSON: api. */
+  POSTERN_DOWNLOADS: downloads.optional(),
+  /** Set by Lambda. */
+  AWS_REGION: z.string().optional(),
 })
 /** What the functions of a deployment itself are told: they serve nobody and know neither origins nor proxies. */
 export const DEPLOY_ENV = z.object({
@@ -34,15 +57,27 @@ export const DEPLOY_ENV = z.object({
   POSTERN_TOKEN_NAME: z.string().optional(),
   /** Bucket of the archived audit log: archive. */
   POSTERN_RECORDS_BUCKET: z.string().optional(),
-  /** Set by Lambda: where it runs and as whom. */
+  /** Set by Lambda. */
   AWS_REGION: z.string().optional(),
-  AWS_ACCESS_KEY_ID: z.string().optional(),
-  AWS_SECRET_ACCESS_KEY: z.string().optional(),
-  AWS_SESSION_TOKEN: z.string().optional(),
 })
 export type DeployEnv = z.output<typeof DEPLOY_ENV>
 export const readDeployEnv = (env: NodeJS.ProcessEnv = process.env): DeployEnv =>
   parse(DEPLOY_ENV, env, { code: 'ERR_CONFIG_INVALID' })
+
+/** Set by Lambda: as whom a function runs. Changes while it is warm. */
+const OWN_CREDENTIALS = z.object({
+  AWS_ACCESS_KEY_ID: z.string().min(1),
+  AWS_SECRET_ACCESS_KEY: z.string().min(1),
+  AWS_SESSION_TOKEN: z.string().optional(),
+})
+export function ownCredentials(env: NodeJS.ProcessEnv = process.env): AwsCredentials {
+  const own = parse(OWN_CREDENTIALS, env, { code: 'ERR_CONFIG_INVALID' })
+  return {
+    accessKeyId: own.AWS_ACCESS_KEY_ID,
+    secretAccessKey: own.AWS_SECRET_ACCESS_KEY,
+    sessionToken: own.AWS_SESSION_TOKEN,
+  }
+}
 
 export type FunctionEnv = z.output<typeof FUNCTION_ENV>
 

@@ -15,7 +15,8 @@ import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
 import { firstState, openLiveCas, type SigningCas } from './ca/live.ts'
 import type { ApiDeps, BaseDeps, JoinDeps, LoginDeps, PolicyDeps, RotateDeps } from './deps.ts'
-import { need, readEnv, type FunctionEnv } from './env.ts'
+import { bucketDownloads, type Downloads } from './install/downloads.ts'
+import { need, ownCredentials, readEnv, type FunctionEnv } from './env.ts'
 import { createArmClient } from './join/arm.ts'
 import { createTokenReviewer } from './join/token-review.ts'
 import { createStsClient } from './join/sts.ts'
@@ -97,6 +98,13 @@ const connect = (): { env: FunctionEnv; kms: KMSClient } => ({
 /** Verbs that hand out no cursor seal nothing with it; a fresh one serves. */
 const noSecret = (): Uint8Array => systemRandom.bytes(32)
 
+/** The function's own credentials sign the URLs, and end with them. */
+function downloadsOf(env: FunctionEnv): Downloads | undefined {
+  const { POSTERN_DOWNLOADS: archives, AWS_REGION: region } = env
+  if (!archives || region === undefined) return undefined
+  return bucketDownloads({ archives, region, credentials: ownCredentials, clock: systemClock })
+}
+
 export async function apiDeps(): Promise<ApiDeps> {
   const { env, kms } = connect()
   const secret = await kmsSecret(kms, need(env, 'POSTERN_SEAL_KEY'), 'api')
@@ -106,6 +114,7 @@ export async function apiDeps(): Promise<ApiDeps> {
     ...base,
     stores,
     answerSealer,
+    downloads: downloadsOf(env),
     issuerKeys: createIssuerKeys(base),
     // Nothing of a deployed cluster signs JWTs yet.
     jwtKeys: async () => [],

@@ -38,6 +38,7 @@ import { openLiveCas, firstState } from './ca/live.ts'
 import { caKeyOf } from './ca/new-key.ts'
 import { createStsClient, type StsAddress } from './join/sts.ts'
 import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
+import type { Downloads } from './install/downloads.ts'
 import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
 import { createRateLimiter, type RateLimiter } from './middleware/rate-limit.ts'
@@ -61,6 +62,8 @@ export interface LocalControlPlaneOptions {
   readonly proxies: () => readonly string[]
   /** How issuers of id tokens are reached; default: public addresses only, verified by the public CAs. */
   readonly issuers?: IssuerAccess
+  /** The agent's archives; default: none are served. */
+  readonly downloads?: Downloads | undefined
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
@@ -213,6 +216,7 @@ export async function createLocalControlPlane(
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
     challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
+    downloads: options.downloads,
     answerSealer: createSealer(deriveKey(secret, 'answer'), random),
     passwords: createPasswordHasher(random),
   }

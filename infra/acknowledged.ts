@@ -49,6 +49,18 @@ export const ACKNOWLEDGED = {
       'archive puts objects whose names are dates below events/; it can neither read, list nor delete.',
     ),
     nag(
+      'IAM5[Resource::arn:aws:kms:*:*:key/*]',
+      'Keys that a rotation made have no ARN yet: tags say which cluster and which CA they belong to, and whoever uses one is held to its tags.',
+    ),
+    nag(
+      'IAM5[Resource::*]',
+      'kms:CreateKey has no narrower resource; the tags of the new key are prescribed.',
+    ),
+    nag(
+      'IAM5[Resource::<rotateFunction1E3FA709.Arn>:*]',
+      'The scheduler may call any version of the one function it is for.',
+    ),
+    nag(
       'IAM5[Resource::<archiveFunction0B51110D.Arn>:*]',
       'The scheduler may call any version of the one function it is for.',
     ),

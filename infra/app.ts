@@ -29,6 +29,7 @@ export function posternStacks(
     env,
     description: 'Postern control plane: functions, one table, signing keys',
     proxies: [network.address],
+    artefacts,
   })
   const proxies = new Proxies(app, 'PosternProxies', context, {
     env,

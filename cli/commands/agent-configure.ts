@@ -10,6 +10,8 @@ import { usage } from '../ui/report.ts'
 export interface AgentConfigureOptions {
   readonly proxyServer: string
   readonly authToken?: string | undefined
+  readonly joinMethod?: string | undefined
+  readonly tokenName?: string | undefined
   readonly caPin?: readonly string[] | undefined
   readonly type: string
   readonly nodename?: string | undefined
@@ -22,6 +24,15 @@ const appOf = (text: string): { name: string; uri: string } => {
   const at = text.indexOf('=')
   if (at < 1) throw usage(`--app: "${text}" is not of the form name=uri`)
   return { name: text.slice(0, at), uri: text.slice(at + 1) }
+}
+
+function joinParams({ joinMethod, tokenName, authToken }: AgentConfigureOptions) {
+  if (joinMethod === undefined && tokenName === undefined) return undefined
+  if (joinMethod === undefined || tokenName === undefined)
+    throw usage('--join-method and --token-name belong together')
+  if (authToken !== undefined)
+    throw usage('--auth-token is a way to join of its own: leave it out, or --join-method')
+  return { method: joinMethod, token_name: tokenName }
 }
 
 export async function agentConfigure(cli: Cli, options: AgentConfigureOptions): Promise<void> {
@@ -44,6 +55,7 @@ export async function agentConfigure(cli: Cli, options: AgentConfigureOptions): 
       data_dir: options.dataDir,
       proxy_server: options.proxyServer,
       auth_token: options.authToken,
+      join_params: joinParams(options),
       ca_pin: options.caPin && [...options.caPin],
     },
     ...(roles.includes('Node') && { ssh_service: { enabled: true, labels } }),

@@ -26,6 +26,8 @@ export function agentCommands(program: Command, host: Host): void {
     )
     .requiredOption('--proxy-server <host:port>', 'address of the cluster')
     .option('--auth-token <secret-or-file>', 'join token, or the absolute path of a file with it')
+    .option('--join-method <method>', 'another way to join, as iam; needs --token-name')
+    .option('--token-name <name>', 'name of the token of that method')
     .option('--ca-pin <pin...>', 'pin of the cluster’s CA, as tokens add prints it')
     .option('--type <roles>', 'services to run: node, app', 'node')
     .option('--nodename <name>', 'name of this machine in the cluster (default: its host name)')
@@ -33,6 +35,21 @@ export function agentCommands(program: Command, host: Host): void {
     .option('--labels <pairs>', 'labels of the node, as env=prod,team=sre')
     .option('--app <name=uri...>', 'an app to serve, as grafana=http://localhost:3000')
     .action(async (options) => (await import('./agent-configure.ts')).agentConfigure(cli, options))
+
+  agent
+    .command('install')
+    .description('run the agent under systemd: write a hardened unit, enable it, start it')
+    .addHelpText(
+      'before',
+      examples(
+        'sudo postern agent install -c /etc/postern.yaml',
+        'postern agent install -c /etc/postern.yaml --print',
+      ),
+    )
+    .option('-c, --config <file>', 'configuration file', '/etc/postern.yaml')
+    .option('--print', 'show the unit and change nothing')
+    .option('--no-start', 'write and enable the unit, start nothing')
+    .action(async (options) => (await import('./agent-install.ts')).agentInstall(cli, options))
 
   agent
     .command('status')

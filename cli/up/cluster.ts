@@ -35,6 +35,8 @@ export interface ClusterDeps {
   /** Default: nobody reads them. */
   readonly metrics?: Metrics | undefined
   readonly stopping: Closer
+  /** Default: no archives are served. */
+  readonly downloads?: LocalControlPlaneOptions['downloads'] | undefined
   /** For tests. */
   readonly aws?: LocalControlPlaneOptions['aws'] | undefined
   readonly azure?: LocalControlPlaneOptions['azure'] | undefined
@@ -59,6 +61,7 @@ export async function startCluster(deps: ClusterDeps): Promise<Cluster> {
     dataDir,
     publicOrigins: () => all().map((at) => `https://${at}`),
     proxies: () => [front()],
+    downloads: deps.downloads,
     clock,
     random,
     log,

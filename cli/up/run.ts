@@ -14,6 +14,7 @@ import { parseListen } from '../listen.ts'
 import { painter } from '../ui/style.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
 import { startCluster } from './cluster.ts'
+import { localDownloads } from './downloads.ts'
 import { signInOwner } from './first-user.ts'
 import { hasLocalAgent, startLocalAgent, writeSecondAgent } from './local-agents.ts'
 import { isLoopback } from './names.ts'
@@ -56,7 +57,16 @@ export async function up(cli: Cli, options: UpOptions): Promise<void> {
     log.info('up.start', { pid: process.pid, listen: options.listen })
 
     const metrics = createMetrics()
-    const cluster = await startCluster({ cli, dataDir, listen, log, metrics, stopping })
+    const downloads = localDownloads(path.join(path.dirname(cli.self.script), '../artefacts'))
+    const cluster = await startCluster({
+      cli,
+      dataDir,
+      listen,
+      log,
+      metrics,
+      stopping,
+      downloads,
+    })
     if (diag) {
       const ready = () => cluster.ready()
       const close = await serveDiagnostics(diag, { metrics, clock, log, ready })

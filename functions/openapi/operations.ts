@@ -116,6 +116,11 @@ export const OPERATIONS: readonly Operation[] = [
     output: openidConfiguration,
   }),
   get('/v1/openapi.json', 'anyone', 'This document.'),
+  get('/install.sh', 'anyone', 'The installer of the agent, a shell script.'),
+  get('/v1/agent/{file}', 'anyone', 'An archive of the agent, or where it is.', {
+    success: [200, 302],
+    errors: ['ERR_NOT_FOUND'],
+  }),
   get('/v1/whoami', 'any caller', 'Who the caller is.', { output: whoami }),
 
   post('/v1/tokens', 'operator', 'Mint a join token; the secret is shown this once.', {

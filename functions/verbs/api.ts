@@ -6,6 +6,7 @@ import { agentRoutes } from '../routes/agents.ts'
 import { agentSelfRoutes } from '../routes/agents-self.ts'
 import { connectorRoutes } from '../routes/connectors.ts'
 import { eventRoutes } from '../routes/events.ts'
+import { installRoutes } from '../routes/install.ts'
 import { keyRoutes } from '../routes/keys.ts'
 import { lockRoutes } from '../routes/locks.ts'
 import { openapiRoutes } from '../routes/openapi.ts'
@@ -21,6 +22,7 @@ export function mountApi(app: VerbApp, deps: ApiDeps): void {
   app.use('/v1/*', idempotency(deps))
   publicRoutes(app, deps)
   openapiRoutes(app, deps)
+  installRoutes(app, deps)
   spiffeRoutes(app, deps)
   whoamiRoutes(app, deps)
   tokenRoutes(app, deps)

@@ -12,19 +12,22 @@ import type { Topic } from 'aws-cdk-lib/aws-sns'
 import type { Construct } from 'constructs'
 import { acknowledge } from '../acknowledged.ts'
 import { alarmTopic, posternAlarm } from '../constructs/alarm.ts'
+import { grantRotatedKeys, grantRotation } from '../constructs/ca-keys.ts'
 import { addVerb, posternApi } from '../constructs/http-api.ts'
 import { recordsBucket } from '../constructs/records-bucket.ts'
-import { daily } from '../constructs/schedule.ts'
+import { daily, hourly } from '../constructs/schedule.ts'
+import { offerAgents } from '../constructs/agent-archives.ts'
 import { posternTable } from '../constructs/table.ts'
 import { VerbFunction, type VerbFunctionProps } from '../constructs/verb-function.ts'
+import type { Artefacts } from '../artefacts.ts'
 import type { DeployContext } from '../context.ts'
 import { VERBS, type HttpVerb } from '../routes.ts'
 
 /** Which CA each verb signs with, and how its function is told. What is absent signs nothing. */
 const SIGNS = {
-  join: { key: 'HostCa', variable: 'POSTERN_HOST_CA_KEY' },
-  login: { key: 'UserCa', variable: 'POSTERN_USER_CA_KEY' },
-  policy: { key: 'Policy', variable: 'POSTERN_POLICY_KEY' },
+  join: { key: 'HostCa', kind: 'host', variable: 'POSTERN_HOST_CA_KEY' },
+  login: { key: 'UserCa', kind: 'user', variable: 'POSTERN_USER_CA_KEY' },
+  policy: { key: 'Policy', kind: 'policy', variable: 'POSTERN_POLICY_KEY' },
 } as const
 type SigningVerb = keyof typeof SIGNS
 const signs = (verb: HttpVerb): verb is SigningVerb => Object.hasOwn(SIGNS, verb)
@@ -34,6 +37,8 @@ const SEALS: readonly HttpVerb[] = ['join', 'api']
 export interface ControlPlaneProps extends StackProps {
   /** `host:port` of the proxies, told to everyone who asks. */
   readonly proxies: readonly string[]
+  /** Absent: no agent can be installed from here. */
+  readonly artefacts?: Artefacts
 }
 
 export class ControlPlane extends Stack {
@@ -50,7 +55,7 @@ export class ControlPlane extends Stack {
     const key = (verb: SigningVerb): Key =>
       this.signingKey(`${SIGNS[verb].key}Key`, `Postern ${SIGNS[verb].key} signing key`)
     this.keys = { join: key('join'), login: key('login'), policy: key('policy') }
-    for (const verb of VERBS) this.verb(verb, context, props.proxies)
+    for (const verb of VERBS) this.verb(verb, context, props)
     this.archive(context)
     this.watch()
     new CfnOutput(this, 'ApiUrl', { value: this.api.apiEndpoint })
@@ -63,7 +68,7 @@ export class ControlPlane extends Stack {
     acknowledge(this, 'plane')
   }
 
-  private verb(verb: HttpVerb, context: DeployContext, proxies: readonly string[]): void {
+  private verb(verb: HttpVerb, context: DeployContext, given: ControlPlaneProps): void {
     const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
     const keyVariables = Object.entries(SIGNS).map(([by, { variable }]): [string, string] => [
       variable,
@@ -79,7 +84,7 @@ export class ControlPlane extends Stack {
       environment: {
         POSTERN_TABLE: this.table.tableName,
         POSTERN_ORIGINS: this.api.apiEndpoint,
-        POSTERN_PROXIES: proxies.join(','),
+        POSTERN_PROXIES: given.proxies.join(','),
         ...(signs(verb) && { [SIGNS[verb].variable]: this.keys[verb].keyArn }),
         ...(verb === 'bootstrap' && {
           POSTERN_CLUSTER: context.cluster,
@@ -88,7 +93,14 @@ export class ControlPlane extends Stack {
         ...(sealKey && { POSTERN_SEAL_KEY: sealKey.keyArn }),
       },
     }
-    addVerb(this.api, verb, new VerbFunction(this, verb, props).fn)
+    const made = new VerbFunction(this, verb, props)
+    if (verb === 'api' && given.artefacts) offerAgents(this, made, given.artefacts)
+    if (signs(verb)) grantRotatedKeys(made.role, context.cluster, SIGNS[verb].kind)
+    if (verb === 'rotate') {
+      grantRotation(made.role, context.cluster)
+      hourly(this, 'RotateHourly', made.fn)
+    }
+    addVerb(this.api, verb, made.fn)
   }
 
   /** Copies the audit log out, day by day. */

@@ -10,17 +10,41 @@ import { deployment, listed, statementsOf } from '../support/deployment.ts'
 const template = deployment().template('plane')
 const statements = (verb: string) => statementsOf(template, `${verb}Role`)
 
+// What it stops: a bug in one function signing in the name of another.
 describe('who may sign with which key', () => {
+  const signing = (verb: string) =>
+    statements(verb).filter((s) => listed(s.Action).includes('kms:Sign'))
+  const own = (verb: string) =>
+    signing(verb)
+      .filter((s) => s.Condition === undefined)
+      .map((s) => JSON.stringify(s.Resource))
   test.each([
-    ['api', undefined],
-    ['join', 'HostCaKey'],
-    ['login', 'UserCaKey'],
-    ['policy', 'PolicyKey'],
-    ['bootstrap', undefined],
-  ])('%s: %s', (verb, key) => {
-    const signing = statements(verb).filter((s) => listed(s.Action).includes('kms:Sign'))
-    expect(signing.map((s) => JSON.stringify(s.Resource)).join()).toContain(key ?? '')
-    expect(signing).toHaveLength(key === undefined ? 0 : 1)
+    ['join', 'HostCaKey', 'host'],
+    ['login', 'UserCaKey', 'user'],
+    ['policy', 'PolicyKey', 'policy'],
+  ])(
+    '%s: its own key of the deployment, and those that a rotation made for it',
+    (verb, key, kind) => {
+      expect(own(verb)).toHaveLength(1)
+      expect(own(verb)[0]).toContain(key)
+      const later = signing(verb).filter((s) => s.Condition !== undefined)
+      expect(later.map((s) => s.Condition)).toEqual([
+        {
+          StringEquals: {
+            'aws:ResourceTag/postern-cluster': 'postern',
+            'aws:ResourceTag/postern-ca': kind,
+          },
+        },
+      ])
+    },
+  )
+  test.each(['api', 'bootstrap', 'archive'])('%s: none', (verb) => {
+    expect(signing(verb)).toEqual([])
+  })
+  test('rotate: only keys that it made itself, never one of the deployment', () => {
+    expect(own('rotate')).toEqual([])
+    for (const key of Object.values(template.findResources('AWS::KMS::Key')))
+      expect(JSON.stringify(key)).not.toContain('postern-ca')
   })
   test('no key policy opens a key to anybody but the account', () => {
     for (const key of Object.values(template.findResources('AWS::KMS::Key')))
