@@ -14,10 +14,14 @@ import {
   identityUnchanged,
 } from './agent-items.ts'
 import { announce, removeAgent } from './announce.ts'
+import type { StagedEvents } from './events.ts'
 import { listPage, type ListDeps } from './list.ts'
 import { present } from './table-client.ts'
 
-type AgentDeps = ListDeps & { readonly locks: Pick<LockStore, 'onAny'> }
+type AgentDeps = ListDeps & {
+  readonly locks: Pick<LockStore, 'onAny'>
+  readonly events: Pick<StagedEvents, 'staged'>
+}
 
 /** Protocols.md 2: what the stored identity says about a renewal. */
 function judge(stored: ServiceIdentity, r: Renewal): 'next' | 'again' | 'copied' {
@@ -55,6 +59,7 @@ async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
   const failed = await table.transact([
     { put: identityItem(next), when: identityUnchanged(stored) },
     key,
+    ...(r.event ? [await deps.events.staged(r.event)] : []),
   ])
   if (!failed) return { kind: 'renewed', identity: identityFromItem(identityItem(next)) }
   const [raced] = failed
