@@ -113,7 +113,9 @@ export async function openGate(
       ...(spec.joinParams === undefined ? [] : [`  join_params: ${spec.joinParams}`]),
       ...(spec.pins === false
         ? []
-        : [`  ca_pin: [${plane.caPins.map((pin) => JSON.stringify(pin)).join()}]`]),
+        : [
+            `  ca_pin: ${plane.caPins.length === 1 ? plane.caPins.join() : JSON.stringify(plane.caPins)}`,
+          ]),
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
 
