@@ -15,6 +15,7 @@ import { readCertificate } from '../../core/certs/x509-read.ts'
 import { serviceOfResource } from '../../core/domain/service.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { apiClient } from '../../net/http-client.ts'
+import { isUntrusted } from '../../net/trust.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
 import { checkAgent } from './inner-tls.ts'
 import { keepResumable } from './resume.ts'
@@ -127,10 +128,11 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     address: string,
     handlers: SessionHandlers,
     attempt: AbortSignal,
+    believed = trust,
   ): Promise<ConnectedTunnel> =>
     connectTunnel({
       url: `wss://${address}`,
-      trust,
+      trust: believed,
       cluster: profile.cluster,
       hostCas: profile.hostCas.map((pem) => readCertificate(pem)),
       identity: credential,
@@ -140,6 +142,11 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       signal: attempt,
       proxy: options.httpsProxy,
       ...handlers,
+    }).catch((e: unknown) => {
+      // A load balancer that ends TLS shows a certificate of its own. Of a tunnel, TLS hides only who speaks: what the machine
+      // believes will do, and the handshake inside proves the proxy.
+      if (believed.system || !isUntrusted(e)) throw e
+      return dial(address, handlers, attempt, { ...trust, system: true })
     })
   const tunnels = createTunnels({
     proxies: () => profile.proxies,
