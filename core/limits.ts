@@ -298,6 +298,12 @@ export const LIMITS = {
     'bytes',
     'Sum of what windows have above their minimum in one process; above it they do not grow.',
   ),
+  flightInitial: limit(
+    256 * KiB,
+    'bytes',
+    'What a tunnel has on its way before the peer must have seen some of it; doubles while the path takes more.',
+  ),
+  flightMax: limit(16 * MiB, 'bytes', 'Most that a tunnel has on its way.'),
   streamsPerTunnel: limit(4096, 'count', 'Open streams of one tunnel; OPEN is refused above it.'),
   halfOpenStreams: limit(1024, 'count', 'Streams of one tunnel that wait for their answer.'),
   openTimeout: limit(15 * second, 'ms', 'An OPEN must be answered by then.'),
@@ -368,6 +374,12 @@ export const LIMITS = {
     'count',
     'Handshakes in progress from one address (IPv6: one /64); above it 503 with retry-after.',
   ),
+  paceMin: limit(
+    1 * second,
+    'ms',
+    'A peer that is refused for lack of room is asked to come back no sooner.',
+  ),
+  paceMax: limit(45 * second, 'ms', 'And no later; between the two each is given its own time.'),
   tunnelsPerIdentity: limit(
     4,
     'count',

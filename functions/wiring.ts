@@ -41,7 +41,7 @@ import { createIssuerKeys, type IssuerAccess } from './join/issuer-keys.ts'
 import type { Downloads } from './install/downloads.ts'
 import { clusterAround, createTokenReviewer, type KubernetesCluster } from './join/token-review.ts'
 import { createPasswordHasher } from './login/password.ts'
-import { createRateLimiter } from './middleware/rate-limit.ts'
+import { createRateLimiter, type RateLimiter } from './middleware/rate-limit.ts'
 import { fileKeyring, fileSecret, fileSigner } from './signers/file.ts'
 import { privateDir } from './signers/private-dir.ts'
 import { initialKeys, publicJwk } from './signers/public-cas.ts'
@@ -67,6 +67,8 @@ export interface LocalControlPlaneOptions {
   readonly clock?: Clock
   readonly random?: Random
   readonly log?: Log
+  /** Default: one of its own. */
+  readonly limiter?: RateLimiter
   /** The Kubernetes cluster that is asked about service account tokens; default: the one that this process runs in, if any. */
   readonly kubernetes?: KubernetesCluster
   /** For tests: CAs of a metadata service other than that of Azure. */
@@ -195,7 +197,7 @@ export async function createLocalControlPlane(
     clock,
     random,
     log,
-    limiter: createRateLimiter(clock),
+    limiter: options.limiter ?? createRateLimiter(clock),
     stores,
     sts: createStsClient({ clock, ...(options.aws?.sts ? { at: options.aws.sts } : {}) }),
     iidKeys: () => options.aws?.iidKeys ?? publishedIidKeys(),

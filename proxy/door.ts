@@ -22,6 +22,7 @@ import {
 import { sourceKey, type Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
 import { refuseUpgrade } from './http.ts'
+import { createPacer } from './pacing.ts'
 
 /** What the door tells about one tunnel. */
 export interface Guest {
@@ -48,11 +49,8 @@ export interface DoorDeps<G extends Guest> {
   readonly log: Log
 }
 
-/** Seconds after which a refused peer may try again. */
-const RETRY_AFTER = 2
-
-const busy = (message: string, internal: string): AppError =>
-  new AppError('ERR_PROXY_BUSY', message, { details: { retryAfter: RETRY_AFTER }, internal })
+const busy = (message: string, internal: string, retryAfter: number): AppError =>
+  new AppError('ERR_PROXY_BUSY', message, { details: { retryAfter }, internal })
 
 /** The offered subprotocols, as RFC 6455 section 4.1 lists them. */
 function offers(request: IncomingMessage, protocol: string): boolean {
@@ -68,6 +66,7 @@ export interface Door {
 
 export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   const { admission, counters, metrics, log } = deps
+  const pacer = createPacer(deps.server.clock)
   const entering = new Set<WebSocketLink>()
 
   function refusal(request: IncomingMessage): AppError | undefined {
@@ -111,11 +110,17 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     const source = request.socket.remoteAddress ?? 'unknown'
     const slot = admission.admit(sourceKey(source), deps.tunnels())
     if (typeof slot === 'string')
-      return turnAway(socket, busy('too many tunnels or handshakes', `limit: ${slot}`))
+      return turnAway(
+        socket,
+        busy('too many tunnels or handshakes', `limit: ${slot}`, pacer.appointment()),
+      )
     // Whatever happens to the socket, the slot is freed; after the handshake that is too late to matter.
     socket.once('close', () => slot.release())
     tunnelUpgrade(request, socket, head, deps.server.clock, (link) => {
-      void handshake(link, source).finally(() => slot.release())
+      void handshake(link, source).finally(() => {
+        pacer.finished()
+        slot.release()
+      })
     })
   }
 

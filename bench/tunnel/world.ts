@@ -16,6 +16,8 @@ interface Pems {
 }
 export interface World {
   readonly ca: string
+  /** PKCS #8 PEM, for whoever makes more identities. */
+  readonly caKey: string
   readonly tls: Pems
   readonly proxy: Pems
   readonly agent: Pems
@@ -25,7 +27,8 @@ export async function writeWorld(path: string): Promise<void> {
   const now = systemClock.now()
   const notBefore = plus(now, -60_000)
   const notAfter = plus(now, 6 * 3_600_000)
-  const signer = keySigner(generateKey().privateKey)
+  const caKeys = generateKey()
+  const signer = keySigner(caKeys.privateKey)
   const ca = readCertificate(
     await createCaCertificate({ name: 'bench host CA', signer, notBefore, notAfter }),
   )
@@ -47,6 +50,7 @@ export async function writeWorld(path: string): Promise<void> {
   }
   const world: World = {
     ca: toPem(ca.raw),
+    caKey: caKeys.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
     tls: await issue({ ips: ['127.0.0.1'] }),
     proxy: await issue({
       uris: [proxyUri(CLUSTER, 'px_01jd00000000000000000000pp' as ProxyId)],

@@ -149,7 +149,6 @@ export const tokenShort = z.strictObject({
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
-  generic_oidc: 'use oidc',
   ...AWS_SUGGESTIONS,
   ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const

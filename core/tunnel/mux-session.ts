@@ -16,6 +16,7 @@ import {
 import { KeepAlive } from './keep-alive.ts'
 import { MuxStream, type StreamHost } from './mux-stream.ts'
 import { Outbound } from './outbound.ts'
+import { Pacer } from './pacer.ts'
 import { createReceiveWindows, type ReceiveWindows } from './receive-windows.ts'
 import { encodeReset } from './reset-reason.ts'
 import { Pings } from './pings.ts'
@@ -35,6 +36,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
   readonly #alive: KeepAlive
   readonly #streams = new Map<number, MuxStream>()
   readonly #pings: Pings
+  readonly #pacer: Pacer
   readonly #counts = { bytesIn: 0, bytesOut: 0, opened: 0, refused: 0, stalls: 0 }
   #nextId: number
   #lastPeerId = 0
@@ -58,9 +60,11 @@ class MuxSession implements Session, StreamHost, FrameSink {
     this.#out = new Outbound(transport, {
       nextTurn: options.nextTurn ?? ((fn) => void setImmediate(fn)),
       limits: this.#limits,
+      full: () => this.#pacer.full,
       onWrite: (bytes, ofStreams) => this.#wrote(bytes, ofStreams),
     })
     this.#pings = new Pings(this.clock, (token) => this.send(header(PING, 0, 0, token)))
+    this.#pacer = new Pacer(this.clock, this.#pings, () => this.#out.flush())
     this.#alive = new KeepAlive({
       clock: this.clock,
       limits: this.#limits,
@@ -87,8 +91,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       this.#out.flush()
     }
     transport.onend = (err) => this.close(err)
-    // The first round trip: windows grow only when it is known.
-    this.ping().catch(() => undefined)
+    this.#pings.measure()
   }
 
   get closed(): boolean {
@@ -225,8 +228,6 @@ class MuxSession implements Session, StreamHost, FrameSink {
     if (fin) target?.ended()
   }
 
-  // ── inside ──
-
   #isOurs(id: number): boolean {
     return id % 2 === (this.#options.side === 'client' ? 1 : 0)
   }
@@ -287,6 +288,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
     this.#counts.bytesOut += bytes
     if (this.#transport.buffered === 0) this.#alive.progressed()
     if (ofStreams) this.#alive.sent()
+    if (ofStreams) this.#pacer.wrote(bytes)
   }
 }
 

@@ -50,6 +50,8 @@ export class Outbound {
   readonly #transport: Transport
   readonly #nextTurn: (fn: () => void) => void
   readonly #limits: Pick<TunnelLimits, 'frameMax' | 'pendingControl'>
+  /** Enough is on its way: only control frames and short queues go out. */
+  readonly #full: () => boolean
   /** Told before each message how long it is and whether it carries anything of a stream. */
   readonly #onWrite: (bytes: number, ofStreams: boolean) => void
   readonly #control = new Line<Buffer>()
@@ -64,12 +66,14 @@ export class Outbound {
     options: {
       readonly nextTurn: (fn: () => void) => void
       readonly limits: Pick<TunnelLimits, 'frameMax' | 'pendingControl'>
+      readonly full: () => boolean
       readonly onWrite: (bytes: number, ofStreams: boolean) => void
     },
   ) {
     this.#transport = transport
     this.#nextTurn = options.nextTurn
     this.#limits = options.limits
+    this.#full = options.full
     this.#onWrite = options.onWrite
   }
 
@@ -98,13 +102,15 @@ export class Outbound {
   flush(): void {
     while (this.#state !== 'stopped' && this.#waiting()) {
       if (this.#transport.buffered >= HIGH_WATER) return
+      const full = this.#full()
+      if (full && this.#control.length + this.#quick.length === 0) return
       const batch: Batch = { bufs: [], spent: [] }
       const control = this.#takeControl(batch.bufs)
       let bytes = control
       // Half of the message at most, so that many small writers do not starve bulk on a narrow link.
       const share = this.#bulk.length > 0 ? bytes + MESSAGE / 2 : MESSAGE
       bytes = this.#takeStreams(this.#quick, batch, bytes, share, QUICK)
-      bytes = this.#takeStreams(this.#bulk, batch, bytes, MESSAGE, this.#limits.frameMax)
+      if (!full) bytes = this.#takeStreams(this.#bulk, batch, bytes, MESSAGE, this.#limits.frameMax)
       if (batch.bufs.length === 0) continue
       this.#onWrite(bytes, bytes > control)
       this.#transport.writev(batch.bufs, bytes)

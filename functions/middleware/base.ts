@@ -60,7 +60,10 @@ function methodsOf(app: VerbApp, path: string): string[] {
   const fits = (pattern: string): boolean => {
     const want = pattern.split('/')
     const have = path.split('/')
-    return want.length === have.length && want.every((p, i) => p.startsWith(':') || p === have[i])
+    return (
+      want.length === have.length &&
+      want.every((p, i) => (p.startsWith(':') ? have[i] !== '' : p === have[i]))
+    )
   }
   const methods = app.routes.filter((r) => r.method !== 'ALL' && fits(r.path)).map((r) => r.method)
   return [...new Set(methods)].sort()

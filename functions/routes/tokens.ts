@@ -30,12 +30,24 @@ import { matchesSearch } from './search.ts'
 const isResource = (input: unknown): boolean =>
   typeof input === 'object' && input !== null && ('kind' in input || 'spec' in input)
 
+/** `generic_oidc`, as other token files call it, is our `oidc`. */
+function withOurNames(input: unknown): unknown {
+  const spec = (input as { readonly spec?: unknown }).spec
+  if (typeof spec !== 'object' || spec === null || !('generic_oidc' in spec)) return input
+  const { generic_oidc: oidc, join_method: method, ...rest } = spec as Record<string, unknown>
+  if (method !== 'generic_oidc') return input
+  return { ...(input as object), spec: { ...rest, join_method: 'oidc', oidc } }
+}
+
 function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const made = { name: `tk-${ulid(deps.clock.now(), deps.random)}`, clock: deps.clock }
   const options = { suggest: TOKEN_SUGGESTIONS }
   const full = isResource(input)
   const token = full
-    ? newToken({ form: 'resource', value: parse(tokenResource, input, options) }, made)
+    ? newToken(
+        { form: 'resource', value: parse(tokenResource, withOurNames(input), options) },
+        made,
+      )
     : newToken({ form: 'short', value: parse(tokenShort, input, options) }, made)
   const later = token.roles.indexOf('Bot')
   if (later >= 0)

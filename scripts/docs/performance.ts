@@ -35,6 +35,11 @@ const PARTS = [
   ],
   ['certs', 'Certificates', 'one core, against raw `crypto.sign`'],
   ['rss', 'Memory', 'resident memory of each process'],
+  [
+    'storm',
+    'Ten thousand agents',
+    'one proxy process, agents with an identity and a handshake each in four others on the same machine, the proxy killed with -9 and started again',
+  ],
 ] as const
 
 const short = (n: number): string =>

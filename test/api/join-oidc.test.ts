@@ -68,6 +68,16 @@ describe('a token without a secret', () => {
     },
   )
 
+  test('of method generic_oidc, as other files call it, is one of oidc', async () => {
+    const file = resource('generic', 'oidc', undefined)
+    const block = { issuer: issuer.url, must_match_fields: { team: 'web' } }
+    const spec = { ...file.spec, join_method: 'generic_oidc', generic_oidc: block }
+    const made = await world.op('POST', '/v1/tokens', { ...file, spec })
+    expect(made.status, made.text).toBe(201)
+    const { body } = await world.op('GET', '/v1/tokens/generic')
+    expect(body).toMatchObject({ spec: { join_method: 'oidc', oidc: block } })
+  })
+
   test('may be good for years, as it is no key that could be lost', async () => {
     const file = resource('for-years', 'github', CASES.github.block(''))
     const metadata = { name: 'for-years', expires: '2050-01-01T00:00:00Z' }

@@ -89,7 +89,7 @@ describe('an agent that joins', () => {
     expect(await lastJoin()).toMatchObject({ outcome: 'ok', fields: { again: true } })
   })
 
-  test('200 at once on a one-use token: exactly one identity', async () => {
+  test('200 at once on a one-use token: exactly one identity (SPIRE 1.14.6: all of them)', async () => {
     const secret = await named('race')
     const answers = await Promise.all(
       Array.from({ length: 200 }, (_, i) =>

@@ -39,8 +39,12 @@ export function readAttestationKey(publicArea: Buffer): AttestationKey {
   reader.end()
   if (x.length !== 32 || y.length !== 32) throw invalid('the attestation key has no point of P-256')
   const der = Buffer.concat([P256, x, y])
-  const key = createPublicKey({ key: der, format: 'der', type: 'spki' })
-  return { name: nameOf(publicArea), attributes, key }
+  try {
+    const key = createPublicKey({ key: der, format: 'der', type: 'spki' })
+    return { name: nameOf(publicArea), attributes, key }
+  } catch (cause) {
+    throw new AppError('ERR_INPUT_INVALID', 'the attestation key is no point of P-256', { cause })
+  }
 }
 
 const NEEDED = ['fixedTpm', 'fixedParent', 'sensitiveDataOrigin', 'restricted', 'sign'] as const

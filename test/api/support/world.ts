@@ -18,6 +18,7 @@ import {
 import { unmarshal, type Item, type Plain } from '../../../functions/store/dynamo/marshal.ts'
 import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable, openStores } from '../../../functions/store/open.ts'
+import { createRateLimiter, type RateLimiter } from '../../../functions/middleware/rate-limit.ts'
 import { watchKeyAccess } from '../../support/key-access.ts'
 import { handClock, type HandClock } from '../../support/clock.ts'
 
@@ -60,6 +61,7 @@ export interface Signatory {
 
 export interface World {
   readonly clock: HandClock
+  readonly limiter: RateLimiter
   readonly plane: LocalControlPlane
   readonly operatorKey: string
   readonly dir: string
@@ -100,6 +102,7 @@ export async function openWorld(
 ): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'postern-api-'))
   const clock = options.clock ?? handClock()
+  const limiter = createRateLimiter(clock)
   const random = systemRandom
   const engine = await openEmbeddedStore({ clock })
   const client = embeddedClient(engine)
@@ -121,6 +124,7 @@ export async function openWorld(
     proxies: () => ['gate.test:443'],
     ...options,
     clock,
+    limiter,
   })
   const { operatorKey } = await plane.bootstrap({
     user: 'root-owner',
@@ -176,6 +180,7 @@ export async function openWorld(
 
   return {
     clock,
+    limiter,
     plane,
     operatorKey,
     dir,

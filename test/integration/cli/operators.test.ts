@@ -211,6 +211,61 @@ describe('a user with a certificate', () => {
   })
 })
 
+// A lock on the owner of the data directory must not be the end of the cluster, nor go away by a mere restart.
+describe('an owner who is locked', () => {
+  const restart = async (...more: string[]): Promise<void> => {
+    // At its address: who is not let in keeps the profile of before.
+    const { host } = new URL(running.origin)
+    await running.stop()
+    const args = ['--data-dir', 'postern-data', '--listen', host, '--no-agent']
+    running = await up(home, [...args, ...more])
+  }
+  const me = async (): Promise<string> => {
+    const profile = await readFile(join(home.dir, 'postern-data/profile/profile.json'), 'utf8')
+    return (JSON.parse(profile) as { user: string }).user
+  }
+  const keyOf = () => readFile(join(home.dir, 'postern-data/profile/operator.key'), 'utf8')
+
+  test('has a cluster that serves all others, and the way back in is asked for, and audited', async () => {
+    const user = await me()
+    await file('pw', 'correct horse battery staple')
+    await owner(['users', 'add', 'zoe', '--roles=access', '--password-file', 'pw'])
+    await owner(['lock', '--user', user, '--message', 'laptop lost'])
+    expect((await owner(['tokens', 'ls'])).code).toBe(3)
+
+    await restart()
+    expect(running.screen).toContain(`you are         ${user}, locked; postern up --break-glass`)
+    expect((await owner(['tokens', 'ls'])).code).toBe(3)
+    const zoe = ['--profile', './zoe', '--proxy', running.origin, '--ca-pin', pin, '--user', 'zoe']
+    const login = await owner(['login', ...zoe, '--password-file', 'pw'])
+    expect(login.code, login.stderr).toBe(0)
+
+    const old = await keyOf()
+    await restart('--break-glass')
+    expect(running.screen).toContain(`you are         ${user}, certificate for 12 hours`)
+    expect((await owner(['tokens', 'ls'])).code).toBe(0)
+    expect(await keyOf()).not.toBe(old)
+    const log = parsed(await owner(['events', '--type', 'lock.delete', '--json']))
+    expect(log).toMatchObject([
+      { actor: user, resource: `user/${user}`, reason: expect.stringContaining('break-glass') },
+    ])
+  })
+
+  test('or whose role was emptied, is let back in as well', async () => {
+    const editor = MINTER.replace('minter', 'editor')
+    await owner(['create', '-f', await file('editor.yaml', editor)])
+    expect((await owner(['get', 'users'])).code).toBe(3)
+    await restart()
+    expect(running.screen).toContain('without the rights of an operator; postern up --break-glass')
+    await restart('--break-glass')
+    expect((await owner(['get', 'users'])).code).toBe(0)
+    const log = parsed(await owner(['events', '--type', 'role.put', '--limit', '1', '--json']))
+    expect(log).toMatchObject([
+      { resource: 'role/editor', reason: expect.stringContaining('break') },
+    ])
+  })
+})
+
 const MINTER = `kind: role
 version: v7
 metadata: { name: minter }

@@ -45,6 +45,14 @@ describe.skipIf(missing('ssh'))('the parts of a cluster, each alone', () => {
     expect(said).toBe('through\n')
   })
 
+  test('doctor goes the way to a proxy of its own, whose certificate is its identity', async () => {
+    const done = await cluster.run('doctor', '--json')
+    const { checks } = JSON.parse(done.stdout) as { checks: { check: string; status: string }[] }
+    expect(checks.filter((c) => c.status !== 'ok' && c.check !== 'ssh_config')).toEqual([])
+    expect(checks.filter((c) => c.check === 'tunnel')).toHaveLength(1)
+    expect(done.code).toBe(0)
+  })
+
   test('the proxy answers what anyone may know, under a certificate that is its identity', async () => {
     const ca = [await readFile(join(cluster.dataDir, 'profile', 'ca.pem'), 'utf8')]
     const ask = (anyProxy: boolean, path: string) =>
