@@ -57,7 +57,8 @@ const PARTS: readonly {
   {
     verb: 'archive',
     policy: 'archiveRole',
-    gives: 'It reads the audit log and adds objects below `events/`. It cannot change or delete one.',
+    gives:
+      'It reads the audit log and adds objects below `events/`. It cannot change or delete one.',
   },
   {
     verb: 'declare',

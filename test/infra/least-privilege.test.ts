@@ -28,7 +28,11 @@ describe('nothing is public but the two endpoints', () => {
   test('one HTTP API and one load balancer; no function URL, no other public service', () => {
     expect(ofType('AWS::ApiGatewayV2::Api')).toHaveLength(1)
     expect(ofType('AWS::ElasticLoadBalancingV2::LoadBalancer')).toHaveLength(1)
-    for (const type of ['AWS::Lambda::Url', 'AWS::ApiGateway::RestApi', 'AWS::CloudFront::Distribution'])
+    for (const type of [
+      'AWS::Lambda::Url',
+      'AWS::ApiGateway::RestApi',
+      'AWS::CloudFront::Distribution',
+    ])
       expect(ofType(type)).toEqual([])
   })
   test('every bucket is closed, and asks for TLS', () => {
