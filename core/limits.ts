@@ -276,6 +276,16 @@ export const LIMITS = {
   ),
   handshakeMessage: limit(32 * KiB, 'bytes', 'One handshake message.'),
   dialTimeout: limit(10 * second, 'ms', 'TCP, TLS and WebSocket upgrade of one dial.'),
+  dialStagger: limit(
+    400,
+    'ms',
+    'A dial that has not succeeded by then goes on, and the next address is tried beside it.',
+  ),
+  sameProxyTries: limit(
+    6,
+    'count',
+    'Dials of a second tunnel that may land on the same proxy in a row; then one a minute.',
+  ),
   frameMax: limit(64 * KiB, 'bytes', 'Payload of one DATA frame; a larger one closes the tunnel.'),
   messageMax: limit(512 * KiB, 'bytes', 'One WebSocket message (many frames).'),
   openPayload: limit(32 * KiB, 'bytes', 'Payload of an OPEN or of its answer.'),
@@ -386,6 +396,11 @@ export const LIMITS = {
     'Tunnels of one agent service to one proxy; a new one above it is refused as already here.',
   ),
   tunnelsPerUser: limit(2000, 'count', 'Tunnels of one user to one proxy; above it 429.'),
+  peerDial: limit(
+    2 * second,
+    'ms',
+    'A proxy must have reached another one by then; the stream then goes elsewhere.',
+  ),
   leaseRenew: limit(5 * second, 'ms', 'How often a proxy renews its lease.'),
   leaseTtl: limit(
     20 * second,

@@ -14,3 +14,14 @@ export const systemRandom: Random = {
   bytes: (n) => randomBytes(n),
   float: () => randomBytes(4).readUInt32BE(0) / 2 ** 32,
 }
+
+/** The same things in a random order, each order as likely as any. */
+export function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const out = [...items]
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(random.float() * (i + 1))
+    const [a, b] = [out[i], out[j]]
+    if (a !== undefined && b !== undefined) [out[i], out[j]] = [b, a]
+  }
+  return out
+}

@@ -4,6 +4,7 @@ import { sleep, type Clock } from '../core/clock.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 import { backoff } from './backoff.ts'
+import { hopeFor } from './patience.ts'
 import type { ConnectedTunnel } from './tunnel-client.ts'
 
 export type ConnectionState =
@@ -30,6 +31,12 @@ export interface KeepConnectedOptions {
   onState?: ((state: ConnectionState) => void) | undefined
   /** Streams wait to be resumed on the next tunnel: the pause is kept short, however often the last ones fell. */
   awaited?: (() => boolean) | undefined
+  /** The tunnel in use is not to be counted on any more: it fell silent or was told to leave. Another is dialled now. */
+  onUncounted?: (() => void) | undefined
+  /** Calls back when something makes every connection doubtful, as a changed address does. The answer ends that. */
+  onDoubt?: ((fn: () => void) => () => void) | undefined
+  /** Pause before try number `attempt`, in place of the usual one. */
+  pause?: ((attempt: number, error: AppError | undefined) => number | undefined) | undefined
   /** Stop for good on this error? Default: never (an agent must come back whatever happened). */
   isFatal?: ((error: AppError) => boolean) | undefined
 }
@@ -68,7 +75,8 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     const retryIn =
       ended.why === 'going away'
         ? Math.min(ended.comeBackMs, LIMITS.goAwayMax.value) * (0.5 + random.float() / 2)
-        : backoff(options.awaited?.() ? Math.min(attempt, 1) : attempt, error, random)
+        : (options.pause?.(attempt, error) ??
+          backoff(options.awaited?.() ? Math.min(attempt, 1) : attempt, error, random))
     attempt++
     // A suspect tunnel still counts until another one is there.
     if (ended.why === 'suspect') continue
@@ -89,6 +97,7 @@ async function oneLife(
     end = resolve
   })
   let silent = false
+  let calm: (() => void) | undefined
   const onAbort = () => end({ why: 'stopped' })
   signal.addEventListener('abort', onAbort, { once: true })
   try {
@@ -101,7 +110,18 @@ async function oneLife(
       },
     })
     if (!signal.aborted) say({ state: 'connected', tunnel })
+    calm = options.onDoubt?.(() => {
+      // Nothing need be waiting there: a tunnel that is dead now would be noticed by the first who wants something.
+      silent = true
+      const timer = options.clock.after(LIMITS.suspectAfter.value, () => end({ why: 'suspect' }))
+      const alive = (): void => {
+        silent = false
+        timer.cancel()
+      }
+      tunnel.session.ping().then(alive, () => timer.cancel())
+    })
     const result = await ended
+    options.onUncounted?.()
     if (result.why === 'suspect') closeIfSilent(tunnel, options, () => silent)
     if (result.why === 'going away' || result.why === 'suspect') closeWhenIdle(tunnel, options)
     else tunnel.session.close()
@@ -109,6 +129,7 @@ async function oneLife(
   } catch (e) {
     return signal.aborted ? { why: 'stopped' } : { why: 'closed', error: toAppError(e) }
   } finally {
+    calm?.()
     signal.removeEventListener('abort', onAbort)
   }
 }
@@ -119,8 +140,7 @@ function closeIfSilent(
   { clock }: KeepConnectedOptions,
   silent: () => boolean,
 ): void {
-  const grace = Number.isFinite(session.rtt) ? 8 * session.rtt : 0
-  clock.after(Math.max(LIMITS.suspectGrace.value, grace), () => {
+  hopeFor(session, clock, () => {
     if (silent()) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
   })
 }

@@ -41,6 +41,8 @@ export interface TunnelClientOptions extends SessionHandlers {
   readonly hostCas: readonly Certificate[]
   readonly identity: OwnIdentity
   readonly purpose: TunnelPurpose
+  /** Called with the proxy that was proven, before this side proves itself; throws to leave it alone. */
+  readonly accept?: ((proxyId: ProxyId, liveProxies: number) => void) | undefined
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
   /** Default: one budget for this process. */
@@ -98,6 +100,7 @@ async function shakeHands(
   channel.send(hello)
   const said = await channel.receive(decodeChallenge)
   const proxyId = checkChallenge(hello, said, { cluster, hostCas, now: clock.now() })
+  options.accept?.(proxyId, said.liveProxies)
   channel.send(await makeProof(hello, said, options.identity))
   const { connId: text, keepAlive } = await channel.receive(decodeWelcome)
   const connId = parseId('conn', text)

@@ -23,7 +23,8 @@ export function emptied(
   alone: () => boolean,
 ): Promise<void> {
   const empty = (): boolean => {
-    const tunnels = [...registry.all()]
+    // Other proxies keep their connections; only what runs over them is waited for.
+    const tunnels = [...registry.all()].filter((t) => t.kind !== 'peer' || t.session.streams > 0)
     if (tunnels.length === 0) return true
     return alone() && tunnels.every((t) => t.session.streams === 0)
   }

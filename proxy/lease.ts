@@ -28,6 +28,8 @@ export interface LeaseDeps {
 export interface Lease {
   /** Resolves when the lease is held for the first time; tries every second until then. */
   start(signal: AbortSignal): Promise<void>
+  /** Reads who lives; never rejects. */
+  look(): Promise<void>
   /** Ends renewing and the lease itself. Never rejects. */
   end(): Promise<void>
   /** Proxies of the cluster at the last look, this one included; at least 1. */
@@ -101,6 +103,7 @@ export function createLease(deps: LeaseDeps): Lease {
     get live() {
       return live
     },
+    look: lookAround,
     get age() {
       return clock.monotonic() - renewedAt
     },

@@ -3,15 +3,16 @@
  * are relayed. Also whom this proxy turns away, and whom a new policy throws out.
  */
 import type { Identity, UserIdentity } from '../core/certs/identity.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Timer } from '../core/clock.ts'
 import { findLock, type Lock, type LockSubject } from '../core/domain/lock.ts'
 import type { Policy } from '../core/domain/policy.ts'
 import type { TunnelRow } from '../core/domain/presence.ts'
 import { AppError, reasonOf } from '../core/errors.ts'
-import type { ProxyId } from '../core/ids.ts'
+import { agentIdOf, type ProxyId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
+import { hopeFor } from '../net/patience.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import type { AcceptedTunnel } from '../net/tunnel-server.ts'
 import type { ProxyCounters } from './counters.ts'
@@ -49,6 +50,8 @@ export interface PeerGuest extends Guest {
   over: boolean
 }
 
+const KIND_OF = { agent: 'agent', user: 'user', peer: 'proxy' } as const
+
 const refused = (internal: string, message?: string): AppError =>
   new AppError('ERR_TUNNEL_HANDSHAKE', message, { internal })
 
@@ -58,23 +61,25 @@ function rolesInForce(user: UserIdentity, policy: Policy): readonly string[] {
   return user.roles.filter((role) => now.includes(role))
 }
 
+const gone = (): AppError => new AppError('ERR_TUNNEL_CLOSED', 'The other end went silent')
+
 export function createPeers(deps: PeersDeps): Peers {
   const { registry, rows, relay, clock, counters, metrics, log } = deps
 
   function lockOn(identity: Identity): Lock | undefined {
     const policy = deps.policy()
-    if (!policy || identity.kind === 'proxy') return undefined
+    if (!policy) return undefined
     const subject: LockSubject =
       identity.kind === 'agent'
         ? { kind: 'agent', agent: identity.agentId }
-        : { kind: 'user', user: identity.user, roles: rolesInForce(identity, policy) }
+        : identity.kind === 'proxy'
+          ? { kind: 'agent', agent: agentIdOf(identity.proxyId) }
+          : { kind: 'user', user: identity.user, roles: rolesInForce(identity, policy) }
     return findLock(policy.locks, subject, clock.now())
   }
 
   function authorise(identity: Identity, purpose: TunnelPurpose): void {
-    if (purpose === 'peer')
-      throw refused('purpose peer', 'tunnels between proxies are not in this version')
-    if (identity.kind !== purpose)
+    if (identity.kind !== KIND_OF[purpose])
       throw refused(`a certificate of kind ${identity.kind} for purpose ${purpose}`)
     if (identity.cluster !== deps.cluster) throw refused('certificate of another cluster')
     const lock = lockOn(identity)
@@ -124,7 +129,7 @@ export function createPeers(deps: PeersDeps): Peers {
   function tunnelOf(accepted: AcceptedTunnel, source: string): Tunnel {
     const { identity, session, connId } = accepted
     if (identity.kind === 'user') return { kind: 'user', identity, session, connId, source }
-    if (identity.kind === 'proxy') throw refused('a proxy came in')
+    if (identity.kind === 'proxy') return { kind: 'peer', identity, session, connId }
     return { kind: 'agent', identity, session, connId, opened: clock.now(), suspect: false }
   }
 
@@ -140,7 +145,12 @@ export function createPeers(deps: PeersDeps): Peers {
   function cut(tunnel: Tunnel, lock: Lock): void {
     counters.tunnelsCut += 1
     const { identity } = tunnel
-    const who = identity.kind === 'agent' ? identity.agentId : identity.user
+    const who =
+      identity.kind === 'agent'
+        ? identity.agentId
+        : identity.kind === 'proxy'
+          ? identity.proxyId
+          : identity.user
     log.warn('proxy.tunnel_cut', { who, lock: lock.id })
     tunnel.session.close(new AppError('ERR_LOCKED'))
   }
@@ -148,19 +158,36 @@ export function createPeers(deps: PeersDeps): Peers {
   return {
     authorise,
     guest(source) {
+      let grace: Timer | undefined
       const guest: PeerGuest = {
         tunnel: undefined,
         over: false,
         onOpen(stream, payload, { identity, connId }) {
           if (identity.kind === 'user')
             void relay.serve(stream, payload, { user: identity.user, source, connId })
+          else if (identity.kind === 'proxy')
+            void relay.serve(stream, payload, {
+              user: identity.proxyId,
+              source,
+              connId,
+              passedOn: true,
+            })
           else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
         },
         onSuspect(suspect) {
-          if (guest.tunnel?.kind === 'agent') guest.tunnel.suspect = suspect
+          const { tunnel } = guest
+          if (tunnel?.kind === 'agent') tunnel.suspect = suspect
+          grace?.cancel()
+          if (!suspect || !tunnel) return
+          // A stream that waits there had better go another way than wait until silence alone would tell.
+          const { session } = tunnel
+          grace = hopeFor(session, clock, () => {
+            if (session.streams > 0) session.close(gone())
+          })
         },
         onClose(err) {
           guest.over = true
+          grace?.cancel()
           const { tunnel } = guest
           if (!tunnel) return
           registry.remove(tunnel)

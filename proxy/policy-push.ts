@@ -16,6 +16,7 @@ export interface PolicyPushDeps {
   /** What there is to send; undefined before the first was fetched. */
   policy(): { readonly version: number; readonly jws: Buffer } | undefined
   freshness(): Buffer | undefined
+  liveProxies(): number
   readonly clock: Clock
   readonly counters: ProxyCounters
   readonly log: Log
@@ -41,7 +42,9 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
   const sent = new WeakMap<AgentTunnel, Sent>()
 
   async function send(tunnel: AgentTunnel, jws: Buffer, hint: number | undefined): Promise<void> {
-    const stream = await tunnel.session.open(encodeOpen({ v: 1, kind: 'policy', hint }))
+    const stream = await tunnel.session.open(
+      encodeOpen({ v: 1, kind: 'policy', hint, proxies: deps.liveProxies() }),
+    )
     counters.policyPushes += 1
     await deliver(stream, jws, clock)
   }

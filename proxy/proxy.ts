@@ -24,6 +24,8 @@ import { emptied, tellAll } from './drain.ts'
 import { answerRequest, readiness } from './http.ts'
 import { createLease } from './lease.ts'
 import { exportStats } from './metrics.ts'
+import { createNeighbours } from './neighbours.ts'
+import { peerDial } from './peer-dial.ts'
 import { createPeers, type PeerGuest } from './peers.ts'
 import { createPolicyFeed } from './policy-feed.ts'
 import { createPolicyPush } from './policy-push.ts'
@@ -98,7 +100,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
   let state: ProxyState = 'starting'
 
   const address = (): string => deps.publicAddresses()[0] ?? ''
-  const rows = createPresenceRows({ presence, clock, random, counters, log })
+  const common = { clock, random, counters, metrics, log }
+  const rows = createPresenceRows({ presence, ...common })
   const lease = createLease({
     presence,
     proxyId,
@@ -106,9 +109,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     address,
     peerAddress: () => deps.peerAddress?.() ?? address(),
     tunnels: () => registry.agentCount + registry.userCount,
-    clock,
-    counters,
-    log,
+    ...common,
     onHeld,
   })
   const feed = createPolicyFeed({
@@ -116,9 +117,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     presence,
     cluster,
     policyKeys: () => deps.policyKeys(),
-    clock,
-    counters,
-    log,
+    ...common,
     onPolicy({ policy }) {
       deps.onPolicy?.(policy)
       log.info('proxy.policy', { version: policy.version })
@@ -130,20 +129,28 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const push = createPolicyPush({
     policy: () => feed.known && { version: feed.known.policy.version, jws: feed.known.jws },
     freshness: () => feed.freshness,
-    clock,
-    counters,
-    log,
+    liveProxies: () => lease.liveProxies,
+    ...common,
+  })
+  const neighbours = createNeighbours({
+    proxyId,
+    presence,
+    live: () => lease.live,
+    look: () => lease.look(),
+    dial: peerDial({
+      ...{ cluster, clock, random, budget, limits: deps.tunnelLimits },
+      identity: () => deps.identity(),
+      hostCas: () => feed.known?.hostCas ?? deps.hostCas(),
+    }),
+    ...common,
   })
   const relay = createRelay({
     cluster,
     registry,
+    neighbours,
     policyKeys: () => feed.known?.keys ?? deps.policyKeys(),
     locks: () => feed.known?.policy.locks ?? [],
-    clock,
-    random,
-    counters,
-    metrics,
-    log,
+    ...common,
   })
   const peers = createPeers({
     cluster,
@@ -154,10 +161,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     relay,
     policy: () => feed.known?.policy,
     onAgent: (tunnel) => push.bring(tunnel),
-    clock,
-    counters,
-    metrics,
-    log,
+    ...common,
   })
   const door = createDoor<PeerGuest>({
     admission,
@@ -224,6 +228,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     stopping.abort(new AppError('ERR_TUNNEL_CLOSED'))
     feed.stop()
     door.close()
+    neighbours.close()
     for (const tunnel of [...registry.all()]) tunnel.session.close()
     const enough = new AbortController()
     const limit = clock.after(LAST_WRITES, () => enough.abort())

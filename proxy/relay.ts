@@ -4,11 +4,11 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { checkRoute, type CheckedRoute } from '../core/api/route-check.ts'
-import { fromSeconds, type Clock, type Timer } from '../core/clock.ts'
+import { fromSeconds, type Clock } from '../core/clock.ts'
 import { findLock, type Lock } from '../core/domain/lock.ts'
+import type { ServiceKind } from '../core/domain/service.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
-import type { ConnId } from '../core/ids.ts'
-import { LIMITS } from '../core/limits.ts'
+import type { AgentId, ConnId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
@@ -16,11 +16,14 @@ import { decodeOpen, encodeOpen, untrustedStream, type ResourceOpen } from '../c
 import { spliceStreams } from '../core/tunnel/splice.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
 import type { ProxyCounters } from './counters.ts'
+import { firstAnswer } from './first-answer.ts'
+import type { Link, Neighbours } from './neighbours.ts'
 import type { AgentTunnel, TunnelRegistry } from './tunnels.ts'
 
 export interface RelayDeps {
   readonly cluster: string
   readonly registry: Pick<TunnelRegistry, 'candidates'>
+  readonly neighbours: Pick<Neighbours, 'reach'>
   policyKeys(): readonly KeyObject[]
   locks(): readonly Lock[]
   readonly clock: Clock
@@ -32,8 +35,10 @@ export interface RelayDeps {
 
 export interface Caller {
   readonly user: string
-  /** Address the user's tunnel came from; handed to the agent as a claim. */
+  /** Address the user's tunnel came from; handed to the agent as a claim. Of another proxy: as that one claims it. */
   readonly source: string
+  /** Another proxy passed it on: it goes to an agent here or nowhere, so that no stream goes in circles. */
+  readonly passedOn?: boolean
   /** The user's tunnel. */
   readonly connId: ConnId
 }
@@ -45,6 +50,9 @@ export interface Relay {
 
 /** Verified routes are kept: a client uses one for five minutes, and a signature costs as much as all the rest of an open. */
 const ROUTES_KEPT = 4096
+
+/** Where a stream can be sent: an agent's tunnel here, or the proxy that has one. */
+type Way = AgentTunnel | Link
 
 function readOpen(payload: Buffer): ResourceOpen {
   const open = decodeOpen(payload)
@@ -73,55 +81,18 @@ export function createRelay(deps: RelayDeps): Relay {
     return route
   }
 
-  /**
-   * Calls `silent` when the tunnel shows no life for LIMITS.suspectAfter. The probe, and not the agent's answer, is what counts:
-   * an agent may think for a while, a dead one never answers a ping.
-   */
-  function probe(tunnel: AgentTunnel, silent: () => void): Timer {
-    const timer = clock.after(LIMITS.suspectAfter.value, () => {
-      tunnel.suspect = true
-      silent()
-    })
-    const alive = (): void => {
-      timer.cancel()
-      tunnel.suspect = false
-    }
-    tunnel.session.ping().then(alive, () => undefined)
-    return timer
-  }
-
-  /** Asks one agent; gives up early when that tunnel is silent and there is another to try. */
-  async function ask(
-    tunnel: AgentTunnel,
-    payload: Buffer,
-    isLast: boolean,
+  /** Tunnels here that answer, then other proxies, then tunnels here that went silent: in this order they are worth trying. */
+  async function* ways(
+    agentIds: readonly AgentId[],
+    service: ServiceKind,
+    caller: Caller,
     gone: AbortSignal,
-  ): Promise<TunnelStream> {
-    if (isLast) return tunnel.session.open(payload, gone)
-    const silent = new AbortController()
-    const timer = probe(tunnel, () => silent.abort(new AppError('ERR_TUNNEL_CLOSED')))
-    try {
-      return await tunnel.session.open(payload, AbortSignal.any([gone, silent.signal]))
-    } finally {
-      timer.cancel()
-    }
-  }
-
-  async function openAgent(
-    tunnels: readonly AgentTunnel[],
-    payload: Buffer,
-    gone: AbortSignal,
-  ): Promise<TunnelStream> {
-    for (const [i, tunnel] of tunnels.entries()) {
-      try {
-        return await ask(tunnel, payload, i === tunnels.length - 1, gone)
-      } catch (e) {
-        // Only a dead tunnel is a reason to ask another agent; what an agent answered stands.
-        if (gone.aborted || toAppError(e).code !== 'ERR_TUNNEL_CLOSED') throw e
-        counters.streamsRetried += 1
-      }
-    }
-    throw new AppError('ERR_RESOURCE_OFFLINE')
+  ): AsyncGenerator<Way, void, undefined> {
+    const here = registry.candidates(agentIds, service, random)
+    const silent = here.filter((tunnel) => tunnel.suspect)
+    yield* here.filter((tunnel) => !tunnel.suspect)
+    if (caller.passedOn !== true) yield* deps.neighbours.reach(agentIds, service, gone)
+    yield* silent
   }
 
   async function relay(
@@ -139,12 +110,20 @@ export function createRelay(deps: RelayDeps): Relay {
         (open.agent === undefined || open.agent === agent) &&
         !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
     )
-    const tunnels = registry.candidates(agentIds, route.service, random)
-    const passed = encodeOpen({ ...open, peer: { ip: caller.source } })
-    const answered = await openAgent(tunnels, passed, gone)
+    const passed = encodeOpen(
+      caller.passedOn === true ? open : { ...open, peer: { ip: caller.source } },
+    )
+    const all = ways(agentIds, route.service, caller, gone)
+    const { way, stream: answered } = await firstAnswer(all, passed, gone, {
+      clock,
+      onRetry: () => {
+        counters.streamsRetried += 1
+      },
+    })
     if (gone.aborted) return answered.reset('ERR_STREAM_RESET', 'the user is gone')
     offered.accept(answered.payload)
     spliceStreams(offered, answered)
+    if ('onLeaving' in way) moveWith(way, offered, answered)
     counters.streamsRelayed += 1
     metrics.inc('postern_proxy_streams_relayed_total', { service: route.service })
     const { id, resumed } = untrustedStream(open.offer)
@@ -156,6 +135,22 @@ export function createRelay(deps: RelayDeps): Relay {
       user: caller.user,
       connId: caller.connId,
     })
+  }
+
+  /** The other proxy leaves: the user's side, which it cannot tell, makes a new leg if it can. Others stay while they may. */
+  function moveWith(link: Link, offered: TunnelStream, answered: TunnelStream): void {
+    // An agent that can resume answers with its half of the key, one that cannot without a word.
+    if (answered.payload.length === 0) return
+    const move = (): void => {
+      offered.reset('ERR_TUNNEL_CLOSED')
+      answered.reset('ERR_TUNNEL_CLOSED')
+    }
+    link.onLeaving.add(move)
+    const closed = offered.onclose
+    offered.onclose = (err) => {
+      link.onLeaving.delete(move)
+      closed?.(err)
+    }
   }
 
   return {

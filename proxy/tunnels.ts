@@ -5,10 +5,10 @@
  * closing them would let two holders of a copied identity throw each other out for ever.
  */
 import type { Instant } from '../core/clock.ts'
-import type { AgentIdentity, UserIdentity } from '../core/certs/identity.ts'
+import type { AgentIdentity, ProxyIdentity, UserIdentity } from '../core/certs/identity.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
 import type { AgentId, ConnId } from '../core/ids.ts'
-import type { Random } from '../core/random.ts'
+import { shuffled, type Random } from '../core/random.ts'
 import type { Session } from '../core/tunnel/session.ts'
 
 export interface AgentTunnel {
@@ -28,7 +28,14 @@ export interface UserTunnel {
   /** Address the tunnel came from. */
   readonly source: string
 }
-export type Tunnel = AgentTunnel | UserTunnel
+/** Another proxy, whose users' streams go to agents here. */
+export interface PeerTunnel {
+  readonly kind: 'peer'
+  readonly identity: ProxyIdentity
+  readonly session: Session
+  readonly connId: ConnId
+}
+export type Tunnel = AgentTunnel | UserTunnel | PeerTunnel
 
 export interface TunnelRegistry {
   add(tunnel: Tunnel): void
@@ -50,19 +57,10 @@ export interface TunnelRegistry {
 
 const keyOf = (agentId: AgentId, service: ServiceKind): string => `${agentId}/${service}`
 
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  const out = [...items]
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = Math.floor(random.float() * (i + 1))
-    const [a, b] = [out[i], out[j]]
-    if (a !== undefined && b !== undefined) [out[i], out[j]] = [b, a]
-  }
-  return out
-}
-
 export function createTunnelRegistry(): TunnelRegistry {
   const agents = new Set<AgentTunnel>()
   const users = new Set<UserTunnel>()
+  const peers = new Set<PeerTunnel>()
   const byAgent = new Map<string, AgentTunnel[]>()
   const userCounts = new Map<string, number>()
 
@@ -90,11 +88,13 @@ export function createTunnelRegistry(): TunnelRegistry {
   return {
     add(tunnel) {
       if (tunnel.kind === 'agent') return addAgent(tunnel)
+      if (tunnel.kind === 'peer') return void peers.add(tunnel)
       users.add(tunnel)
       countUser(tunnel.identity.user, 1)
     },
     remove(tunnel) {
       if (tunnel.kind === 'agent') return removeAgent(tunnel)
+      if (tunnel.kind === 'peer') return void peers.delete(tunnel)
       if (users.delete(tunnel)) countUser(tunnel.identity.user, -1)
     },
     ofAgent,
@@ -112,6 +112,7 @@ export function createTunnelRegistry(): TunnelRegistry {
     *all() {
       yield* agents
       yield* users
+      yield* peers
     },
     get agentCount() {
       return agents.size

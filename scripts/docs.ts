@@ -3,11 +3,13 @@
  * fails when they are stale.
  */
 import { writeFileSync } from 'node:fs'
+import { costPage } from './docs/cost.ts'
 import { errorsPage, limitsPage } from './docs/pages.ts'
 import { metricsPage } from './docs/metrics.ts'
 import { performancePage } from './docs/performance.ts'
 
 export const PAGES: Readonly<Record<string, () => string>> = {
+  'docs/cost.md': costPage,
   'docs/errors.md': errorsPage,
   'docs/limits.md': limitsPage,
   'docs/operations/metrics.md': metricsPage,

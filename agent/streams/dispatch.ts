@@ -22,6 +22,8 @@ export interface DispatchOptions extends Omit<ResumableDeps, 'service'> {
   readonly log: Log
   readonly metrics: Pick<Metrics, 'inc'>
   audit: ServiceContext['audit']
+  /** A proxy said how many there are. */
+  onProxies(count: number): void
   /** Ends every stream when it aborts. */
   readonly signal: AbortSignal
 }
@@ -39,7 +41,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 
   async function take(stream: TunnelStream, payload: Buffer): Promise<void> {
     const open = decodeOpen(payload)
-    if (open.kind === 'policy') return receive(stream)
+    if (open.kind === 'policy') {
+      if (open.proxies !== undefined) options.onProxies(open.proxies)
+      return receive(stream)
+    }
     const resumes = untrustedTyp(open.offer) === RESUME_TYP
     const refused = resumes ? await resumables.resume(stream, open) : await begin(stream, open)
     if (refused) report(refused, open)

@@ -112,7 +112,11 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       throw new AppError('ERR_PROFILE_MISSING', 'the certificates of this profile have expired')
   }
 
-  const dial = (address: string, handlers: SessionHandlers): Promise<ConnectedTunnel> =>
+  const dial = (
+    address: string,
+    handlers: SessionHandlers,
+    attempt: AbortSignal,
+  ): Promise<ConnectedTunnel> =>
     connectTunnel({
       url: `wss://${address}`,
       trust,
@@ -122,7 +126,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       purpose: 'user',
       clock,
       random,
-      signal: ending.signal,
+      signal: attempt,
       proxy: options.httpsProxy,
       ...handlers,
     })

@@ -7,12 +7,19 @@ import { AppError, toAppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
 import type { Session, SessionHandlers } from '../../core/tunnel/session.ts'
+import { hopeFor } from '../../net/patience.ts'
+import { dialFirst } from '../../net/dial-first.ts'
 import type { ConnectedTunnel } from '../../net/tunnel-client.ts'
 
 export interface HeldTunnel {
   readonly session: Session
   /** Called once, when this tunnel is not to be counted on any more although it is not closed. */
   readonly onLeaving: Set<() => void>
+}
+
+interface Dialled extends HeldTunnel {
+  /** Another one was quicker. */
+  discard(): void
 }
 
 export interface Tunnels {
@@ -23,7 +30,7 @@ export interface Tunnels {
 
 export interface TunnelsDeps {
   proxies(): readonly string[]
-  dial(address: string, handlers: SessionHandlers): Promise<ConnectedTunnel>
+  dial(address: string, handlers: SessionHandlers, signal: AbortSignal): Promise<ConnectedTunnel>
   readonly clock: Clock
   readonly random: Random
   readonly signal: AbortSignal
@@ -37,14 +44,17 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
   const { clock, random, signal } = deps
   const all = new Set<Session>()
   let current: Promise<HeldTunnel> | undefined
-  let turn = 0
+  // Users spread over the proxies.
+  let turn = Math.floor(random.float() * 1000)
 
   /** One dial, and what becomes of its tunnel. */
-  async function dial(address: string, over: () => void): Promise<HeldTunnel> {
+  async function dial(address: string, over: () => void, attempt: AbortSignal): Promise<Dialled> {
     const onLeaving = new Set<() => void>()
-    const made: { session?: Session } = {}
+    const made: { session?: Session; tooLate?: boolean } = {}
     let silent = false
     const leave = (): void => {
+      // Whatever is dialled next begins with another proxy.
+      turn++
       over()
       const told = [...onLeaving]
       onLeaving.clear()
@@ -61,23 +71,33 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       const { session } = made
       if (!yes || !session) return
       leave()
-      const grace = Math.max(LIMITS.suspectGrace.value, 8 * session.rtt)
-      clock.after(Number.isFinite(grace) ? grace : LIMITS.suspectGrace.value, () => {
+      hopeFor(session, clock, () => {
         if (silent) session.close(new AppError('ERR_TUNNEL_CLOSED', 'The proxy went silent'))
       })
     }
-    const { session } = await deps.dial(address, {
+    const handlers: SessionHandlers = {
       onOpen: (stream) => stream.refuse('ERR_TUNNEL_PROTOCOL', 'users take no streams'),
       onGoAway: leave,
       onSuspect: suspect,
       onClose() {
-        over()
+        if (made.tooLate !== true) {
+          turn++
+          over()
+        }
         if (made.session) all.delete(made.session)
       },
-    })
+    }
+    const { session } = await deps.dial(address, handlers, attempt)
     made.session = session
     all.add(session)
-    return { session, onLeaving }
+    return {
+      session,
+      onLeaving,
+      discard() {
+        made.tooLate = true
+        session.close()
+      },
+    }
   }
 
   async function connect(over: () => void): Promise<HeldTunnel> {
@@ -85,15 +105,18 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
     for (let round = 0; round < ROUNDS; round++) {
       if (round > 0) await sleep(clock, random.float() * PAUSE, signal)
       const proxies = deps.proxies()
-      for (let i = 0; i < proxies.length; i++) {
-        try {
-          return await dial(proxies[turn % proxies.length] ?? '', over)
-        } catch (e) {
-          // The next dial, of this round or after a break, begins with the next proxy.
-          turn++
-          last = toAppError(e)
-          if (signal.aborted || !last.kind.retryable) throw last
-        }
+      const first = turn % Math.max(1, proxies.length)
+      try {
+        return await dialFirst({
+          addresses: [...proxies.slice(first), ...proxies.slice(0, first)],
+          dial: (address, attempt) => dial(address, over, attempt),
+          discard: (late) => late.discard(),
+          clock,
+          signal,
+        })
+      } catch (e) {
+        last = toAppError(e)
+        if (signal.aborted || !last.kind.retryable) throw last
       }
     }
     throw last

@@ -85,7 +85,9 @@ export class KeepAlive {
       return this.#o.dead(notReading(now - this.#progress))
     if (now - Math.max(this.#heard, this.#pinged) >= pingIdle) {
       this.#pinged = now
-      this.#o.ping()
+      // Nothing waits, but an answer is due: whoever does not give it is looked at as if something did.
+      if (this.#watch) this.#o.ping()
+      else this.#begin()
     }
     const due = Math.min(
       Math.max(this.#heard, this.#pinged) + pingIdle,

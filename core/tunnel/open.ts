@@ -49,6 +49,8 @@ const policyOpen = z.strictObject({
   kind: z.literal('policy'),
   /** Version the proxy holds, so that an agent that has it may refuse. Untrusted. */
   hint: z.int().min(0).optional(),
+  /** Proxies of the cluster now, as the sender counts them. Untrusted: it makes an agent dial, no more. */
+  proxies: z.int().min(1).max(1_000_000).optional(),
 })
 const openRequest = z.discriminatedUnion('kind', [resourceOpen, policyOpen])
 

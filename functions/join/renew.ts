@@ -14,6 +14,7 @@ import { caPin, thumbprint } from '../../core/certs/signer.ts'
 import { readCertificate, type Certificate } from '../../core/certs/x509-read.ts'
 import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { fromSeconds, plus, seconds, type Instant } from '../../core/clock.ts'
+import type { NewEvent } from '../../core/domain/event.ts'
 import { AppError, reasonOf } from '../../core/errors.ts'
 import { agentIdOf, newId, type AgentId } from '../../core/ids.ts'
 import { checkRenewal, decodeKey } from '../../core/join/messages.ts'
@@ -33,13 +34,20 @@ export interface RenewTrace {
   /** Set when this renewal locked the agent. */
   lock?: string
   expires?: Instant
+  /** It is in the audit log already: written in one transaction with the renewal. */
+  logged?: boolean
 }
 
 const refuse = (internal: string, message?: string): AppError =>
   new AppError('ERR_RENEWAL_REFUSED', message, { internal })
 
 export interface Renewer {
-  renew(request: RenewRequest, trace: RenewTrace): Promise<Credentials>
+  /** `told`: the event of a renewal that succeeded. */
+  renew(
+    request: RenewRequest,
+    trace: RenewTrace,
+    told: (trace: RenewTrace) => NewEvent,
+  ): Promise<Credentials>
 }
 
 interface Renewing {
@@ -100,7 +108,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
   }
 
   return {
-    async renew(request, trace) {
+    async renew(request, trace, told) {
       const bytes = Buffer.from(request.payload, 'base64url')
       const payload = parse(renewPayload, parseJson(bytes))
       const now = clock.now()
@@ -121,6 +129,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
         throw refuse('the next key is the current one')
       const agent = await stores.agents.get(identity.agentId)
       if (!agent) throw refuse('the agent was removed')
+      const expires = fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value)))
       const outcome = await stores.agents.renew({
         agentId: identity.agentId,
         service: identity.service,
@@ -129,7 +138,8 @@ export function createRenewer(deps: JoinDeps): Renewer {
         current: certificate.thumbprint,
         next: thumbprint(next),
         ca: caPin(deps.hostCa().certificate.publicKey),
-        certificateExpires: fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value))),
+        certificateExpires: expires,
+        event: told({ ...trace, generation: payload.generation + 1, again: false, expires }),
       })
       switch (outcome.kind) {
         case 'copied':
@@ -143,6 +153,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
         case 'renewed':
           trace.generation = outcome.identity.generation
           trace.again = outcome.kind === 'again'
+          trace.logged = outcome.kind === 'renewed'
           trace.expires = outcome.identity.expires
           return issueAgentCredentials(deps, agent, outcome.identity, next)
       }

@@ -3,7 +3,7 @@ import { challengeRequest, joinRequest, renewRequest } from '../../core/api/join
 import { iso } from '../../core/clock.ts'
 import type { EventField, EventType } from '../../core/domain/event.ts'
 import { isAppError, reasonOf } from '../../core/errors.ts'
-import { audit } from '../audit.ts'
+import { audit, eventOf, type AuditEntry } from '../audit.ts'
 import type { JoinDeps } from '../deps.ts'
 import { body, sourceIp, type Ctx, type VerbApp } from '../http.ts'
 import { createJoiner, type JoinTrace } from '../join/join.ts'
@@ -11,11 +11,24 @@ import { createRenewer, type RenewTrace } from '../join/renew.ts'
 
 type Trace = JoinTrace & RenewTrace
 
-const fieldsOf = ({ node, agent, expires, ...rest }: Trace): Record<string, EventField> => ({
+const fieldsOf = ({
+  node,
+  agent,
+  expires,
+  logged: _,
+  ...rest
+}: Trace): Record<string, EventField> => ({
   ...rest,
   ...(node === undefined ? {} : { node }),
   ...(agent === undefined ? {} : { agent }),
   ...(expires === undefined ? {} : { expires: iso(expires) }),
+})
+
+const entryOf = (c: Ctx, type: EventType, trace: Trace): AuditEntry => ({
+  type,
+  actor: trace.agent ?? sourceIp(c),
+  ...(trace.node === undefined ? {} : { resource: `node/${trace.node}` }),
+  fields: fieldsOf(trace),
 })
 
 /** Runs `work` and writes down how it ended, before anybody is answered. */
@@ -26,12 +39,7 @@ async function audited<T>(
   trace: Trace,
   work: () => Promise<T>,
 ): Promise<T> {
-  const entry = () => ({
-    type,
-    actor: trace.agent ?? sourceIp(c),
-    ...(trace.node === undefined ? {} : { resource: `node/${trace.node}` }),
-    fields: fieldsOf(trace),
-  })
+  const entry = () => entryOf(c, type, trace)
   let result: T
   try {
     result = await work()
@@ -52,7 +60,7 @@ async function audited<T>(
       })
     throw error
   }
-  await audit(deps, c, entry())
+  if (!trace.logged) await audit(deps, c, entry())
   return result
 }
 
@@ -76,7 +84,8 @@ export function joinRoutes(app: VerbApp, deps: JoinDeps): void {
     deps.limiter.take('anonymous', sourceIp(c))
     const request = body(c, renewRequest)
     const trace: Trace = {}
-    const work = () => renewer.renew(request, trace)
+    const told = (of: RenewTrace) => eventOf(c, entryOf(c, 'agent.renew', of))
+    const work = () => renewer.renew(request, trace, told)
     return c.json(await audited(deps, c, 'agent.renew', trace, work))
   })
 }

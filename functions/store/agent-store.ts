@@ -1,6 +1,7 @@
 /** Agents, their service identities and what they announce. Agents are made by a join (join-store.ts), nowhere else. */
 import type { Instant } from '../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../core/domain/agent.ts'
+import type { NewEvent } from '../../core/domain/event.ts'
 import type { Resource } from '../../core/domain/resource.ts'
 import type { IdentityKind, ResourceKind, ServiceKind } from '../../core/domain/service.ts'
 import type { AgentId, Thumbprint } from '../../core/ids.ts'
@@ -20,6 +21,8 @@ export interface Renewal {
   readonly certificateExpires: Instant
   /** Pin of the CA that signs it. */
   readonly ca: string
+  /** For the audit log, in the same transaction: it is there exactly when the outcome is `renewed`. */
+  readonly event?: NewEvent | undefined
 }
 
 export type RenewalOutcome =

@@ -50,7 +50,8 @@ export function openStores(options: StoreOptions): Stores {
   const locks = createLockStore({ table })
   const roles = createRoleStore({ table })
   const users = createUserStore({ table })
-  const agents = createAgentStore({ table, cursors, locks })
+  const events = createEventStore({ table, cursors, clock, random })
+  const agents = createAgentStore({ table, cursors, locks, events })
   return {
     locks,
     roles,
@@ -66,7 +67,7 @@ export function openStores(options: StoreOptions): Stores {
     policy: createPolicyStore({ table, clock, roles, users, locks }),
     apiKeys: createApiKeyStore({ table, cursors }),
     connectors: createConnectorStore({ table, cursors }),
-    events: createEventStore({ table, cursors, clock, random }),
+    events,
     idempotency: createIdempotencyStore({ table }),
     replay: createReplayStore({ table }),
   }

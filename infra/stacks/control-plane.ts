@@ -31,7 +31,7 @@ const SIGNS = {
 } as const
 type SigningVerb = keyof typeof SIGNS
 const signs = (verb: HttpVerb): verb is SigningVerb => Object.hasOwn(SIGNS, verb)
-/** Verbs that seal something: challenges, remembered answers, cursors. Each has a secret of its own. */
+/** Verbs that seal something: challenges, remembered answers, cursors. Each has a secret of its own, made of one key (docs/adr/0046). */
 const SEALS: readonly HttpVerb[] = ['join', 'api']
 
 export interface ControlPlaneProps extends StackProps {
@@ -46,6 +46,7 @@ export class ControlPlane extends Stack {
   readonly api: HttpApi
   readonly alarms: Topic | undefined
   private readonly keys: Readonly<Record<SigningVerb, Key>>
+  private readonly sealKey: Key
 
   constructor(scope: Construct, id: string, context: DeployContext, props: ControlPlaneProps) {
     super(scope, id, props)
@@ -55,6 +56,7 @@ export class ControlPlane extends Stack {
     const key = (verb: SigningVerb): Key =>
       this.signingKey(`${SIGNS[verb].key}Key`, `Postern ${SIGNS[verb].key} signing key`)
     this.keys = { join: key('join'), login: key('login'), policy: key('policy') }
+    this.sealKey = this.macKey('SealKey')
     for (const verb of VERBS) this.verb(verb, context, props)
     this.archive(context)
     this.watch()
@@ -69,7 +71,7 @@ export class ControlPlane extends Stack {
   }
 
   private verb(verb: HttpVerb, context: DeployContext, given: ControlPlaneProps): void {
-    const sealKey = SEALS.includes(verb) ? this.sealKey(`${verb}SealKey`) : undefined
+    const sealKey = SEALS.includes(verb) ? this.sealKey : undefined
     const keyVariables = Object.entries(SIGNS).map(([by, { variable }]): [string, string] => [
       variable,
       this.keys[by as SigningVerb].keyArn,
@@ -162,7 +164,7 @@ export class ControlPlane extends Stack {
     })
   }
 
-  private sealKey(id: string): Key {
+  private macKey(id: string): Key {
     return new Key(this, id, {
       description:
         'Postern: secrets that seal challenges, answers and cursors are MACs of this key',

@@ -4,6 +4,7 @@ import { Match } from 'aws-cdk-lib/assertions'
 import { AwsSolutionsChecks } from 'cdk-nag'
 import { describe, expect, test } from 'vitest'
 import { KEY_ACCESS } from '../../functions/store/key-access.ts'
+import { KMS_KEYS } from '../../scripts/docs/cost.ts'
 import { VERBS } from '../../infra/routes.ts'
 import { deployment, listed, statementsOf } from '../support/deployment.ts'
 
@@ -109,6 +110,8 @@ test('signing keys are P-256 and are kept when the stack goes', () => {
   }[]
   expect(keys.filter((k) => k.Properties.KeySpec === 'ECC_NIST_P256')).toHaveLength(3)
   expect(keys.every((k) => k.DeletionPolicy === 'Retain')).toBe(true)
+  // Each is a dollar a month: docs/cost.md reckons with them.
+  expect(keys).toHaveLength(KMS_KEYS)
 })
 
 test('functions run on arm64 and have no secret in their environment', () => {

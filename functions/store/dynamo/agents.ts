@@ -12,9 +12,13 @@ import {
   identityUnchanged,
 } from './agent-items.ts'
 import { announce, removeAgent } from './announce.ts'
+import type { StagedEvents } from './events.ts'
 import { listPage, type ListDeps } from './list.ts'
 
-type AgentDeps = ListDeps & { readonly locks: Pick<LockStore, 'on'> }
+type AgentDeps = ListDeps & {
+  readonly locks: Pick<LockStore, 'on'>
+  readonly events: Pick<StagedEvents, 'staged'>
+}
 
 /** Protocols.md 2: what the stored identity says about a renewal. */
 function judge(stored: ServiceIdentity, r: Renewal): 'next' | 'again' | 'copied' {
@@ -52,6 +56,7 @@ async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
   const failed = await table.transact([
     { put: identityItem(next), when: identityUnchanged(stored) },
     key,
+    ...(r.event ? [await deps.events.staged(r.event)] : []),
   ])
   if (!failed) return { kind: 'renewed', identity: identityFromItem(identityItem(next)) }
   const [raced] = failed

@@ -10,6 +10,7 @@ import {
   EVENT_TYPES,
   type AuditEvent,
   type EventField,
+  type NewEvent,
 } from '../../../core/domain/event.ts'
 import { newId, type EventId } from '../../../core/ids.ts'
 import { LIMITS } from '../../../core/limits.ts'
@@ -19,7 +20,7 @@ import { dayOf, eventPartition, joinKey, keys, SHARDS } from '../table.ts'
 import { codec, idOf } from './codec.ts'
 import { pageLimit, type Cursors } from './cursor.ts'
 import { sortKey, textOf, type Plain } from './marshal.ts'
-import type { TableClient } from './table-client.ts'
+import type { TableClient, Write } from './table-client.ts'
 
 const field: z.ZodType<EventField> = z.union([
   z.string(),
@@ -49,12 +50,17 @@ const days = codec('eventDay', z.object({ day: z.string() }), (b) => b.day)
 /** Queries of one page, so that a filter that matches nothing cannot read the whole log in one call. */
 const QUERIES_PER_PAGE = 64
 
+export interface StagedEvents extends EventStore {
+  /** The write of one event, for a transaction that it tells of. Its day is noted already. */
+  staged(event: NewEvent): Promise<Write>
+}
+
 export function createEventStore(deps: {
   readonly table: TableClient
   readonly cursors: Cursors
   readonly clock: Clock
   readonly random: Random
-}): EventStore {
+}): StagedEvents {
   const { table, cursors, clock, random } = deps
   const noted = new Set<string>()
 
@@ -194,6 +200,11 @@ export function createEventStore(deps: {
   return {
     list,
     ofDay,
+    async staged(event) {
+      const made = prepare({ event })
+      await noteDay(made.event.time)
+      return { put: made.item }
+    },
     async append(event) {
       const made = prepare({ event })
       await noteDay(made.event.time)

@@ -88,7 +88,10 @@ export async function openGate(
   })
   const { plane } = cluster
   const trust = { system: false, ca: plane.caBundle.host.x509 }
-  const { operatorKey } = await plane.bootstrap({ user: 'owner', roles: ['access'] })
+  const { operatorKey } = await plane.bootstrap({
+    user: 'owner',
+    roles: ['access', 'editor', 'auditor'],
+  })
   const operator = apiClient({ baseUrl: cluster.origin, trust, bearer: operatorKey })
   const agents: RunningAgent[] = []
   const sessions: ProxySession[] = []

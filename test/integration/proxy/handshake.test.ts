@@ -76,8 +76,8 @@ const WRONG: [string, TunnelPurpose, string, () => Promise<Leaf>][] = [
     () => world.leaf({ uri: agentUri('other.cluster', world.agentId(), 'ssh') }),
   ],
   [
-    'a proxy, whose time has not come',
-    'peer',
+    'a proxy that comes as an agent',
+    'agent',
     'ERR_TUNNEL_HANDSHAKE',
     () => world.leaf({ uri: proxyUri(CLUSTER, 'px_01jd00000000000000000000zz' as ProxyId) }),
   ],

@@ -36,6 +36,8 @@ function world(connects: (attempt: number) => 'up' | AppError, isFatal?: (e: App
         side: 'client',
         clock,
         budget: createWindowBudget(),
+        // Nobody answers at the other end, and that is not what these tests are about.
+        limits: { pingIdle: 3_600_000, deadAfter: 7_200_000 },
         onOpen: () => undefined,
         ...given,
       })
