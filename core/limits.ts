@@ -77,7 +77,7 @@ export const LIMITS = {
     'Calls of one signed-in caller: an API key, a user, an agent, a subject of an issuer; above it 429 with retry-after.',
   ),
   rateTokenPerMinute: limit(
-    3000,
+    30_000,
     'per minute',
     'Joins that name one join token, right or wrong; above it 429 with retry-after.',
   ),

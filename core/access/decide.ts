@@ -10,7 +10,7 @@ import type { Labels } from '../domain/name.ts'
 import type { Role, RoleRules } from '../domain/role.ts'
 import type { Traits } from '../domain/user.ts'
 import type { AgentId } from '../ids.ts'
-import { fillLogins, labelsMatch } from './match.ts'
+import { fillLogins, holdsLogin, labelsMatch } from './match.ts'
 
 export type Want =
   /** Without a login: may the user reach the node at all, as somebody? */
@@ -72,8 +72,9 @@ function allows(rules: RoleRules, want: Want, traits: Traits): boolean {
       return labelsMatch(rules.appLabels, want.labels)
     case 'node': {
       if (!labelsMatch(rules.nodeLabels, want.labels)) return false
-      const logins = fillLogins(rules.logins, traits)
-      return want.login === undefined ? logins.length > 0 : logins.includes(want.login)
+      return want.login === undefined
+        ? fillLogins(rules.logins, traits).length > 0
+        : holdsLogin(rules.logins, traits, want.login)
     }
   }
 }
@@ -87,7 +88,7 @@ function denies(rules: RoleRules, want: Want, traits: Traits): string | undefine
       if (labelsMatch(rules.nodeLabels, want.labels)) return 'node_labels'
       if (want.login === undefined) return undefined
       if (rules.logins.includes('*')) return 'logins'
-      return fillLogins(rules.logins, traits).includes(want.login) ? 'logins' : undefined
+      return holdsLogin(rules.logins, traits, want.login) ? 'logins' : undefined
     }
   }
 }
@@ -119,7 +120,7 @@ export function decide(q: Question): Decision {
   const effective = q.certificateRoles.filter((name) => current.has(name))
   const userLock = findLock(q.locks, { kind: 'user', user: q.user, roles: effective }, q.now)
   if (userLock) return refuse('user locked', `lock ${userLock.id} on ${userLock.target.kind}`)
-  const roles = effective.flatMap((name) => q.roles.get(name) ?? [])
+  const roles = effective.map((name) => q.roles.get(name)).filter((role) => role !== undefined)
   if (roles.length === 0)
     return refuse(
       'no role in force',

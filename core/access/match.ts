@@ -25,20 +25,27 @@ export function globMatches(pattern: string, text: string): boolean {
 /** Every key of the selector must match; `'*': '*'` matches everything. An absent or empty selector matches nothing. */
 export function labelsMatch(selector: LabelSelector | undefined, labels: Labels): boolean {
   if (!selector) return false
-  const keys = Object.keys(selector)
-  if (keys.length === 0) return false
-  return keys.every((key) => {
+  let some = false
+  // No list of keys is made: a user with a hundred roles asks this a few hundred times for one stream.
+  for (const key in selector) {
+    if (!Object.hasOwn(selector, key)) continue
+    some = true
     const patterns = selector[key] ?? []
-    if (key === '*') return patterns.includes('*')
+    if (key === '*') {
+      if (!patterns.includes('*')) return false
+      continue
+    }
     if (!Object.hasOwn(labels, key)) return false
     const value = labels[key] ?? ''
-    return patterns.some((pattern) => globMatches(pattern, value))
-  })
+    if (!patterns.some((pattern) => globMatches(pattern, value))) return false
+  }
+  return some
 }
 
 /** Fills `{{internal.logins}}` and `{{external.<trait>}}`; a trait the user lacks fills in nothing. */
 export function fillLogins(templates: readonly string[], traits: Traits): string[] {
   return templates.flatMap((text) => {
+    if (!text.startsWith('{{')) return [text]
     const match = /^\{\{(internal|external)\.(.+)\}\}$/.exec(text)
     if (!match) return [text]
     const [, space, name = ''] = match
@@ -47,3 +54,9 @@ export function fillLogins(templates: readonly string[], traits: Traits): string
     return values.filter((v) => /^[a-z_][a-z0-9_.-]{0,31}$/i.test(v))
   })
 }
+
+/** Whether the filled templates hold this login. */
+export const holdsLogin = (templates: readonly string[], traits: Traits, login: string): boolean =>
+  templates.some((text) =>
+    text.startsWith('{{') ? fillLogins([text], traits).includes(login) : text === login,
+  )

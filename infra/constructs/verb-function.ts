@@ -10,6 +10,7 @@ import { Construct } from 'constructs'
 import { join } from 'node:path'
 import { KEY_ACCESS, type KeyAccess } from '../../functions/store/key-access.ts'
 import type { FunctionVerb } from '../routes.ts'
+import { ALIASES, BUNDLE, ROOT } from './bundling.ts'
 import { grantKeys } from './key-grants.ts'
 
 export interface VerbFunctionProps {
@@ -27,8 +28,6 @@ export interface VerbFunctionProps {
   /** Key prefixes in place of those in KEY_ACCESS, each within one of them. */
   readonly narrowed?: KeyAccess
 }
-
-const ROOT = join(import.meta.dirname, '../..')
 
 export class VerbFunction extends Construct {
   readonly fn: NodejsFunction
@@ -80,15 +79,14 @@ export class VerbFunction extends Construct {
       depsLockFilePath: join(ROOT, 'package-lock.json'),
       environment: props.environment,
       bundling: {
+        ...BUNDLE,
         format: OutputFormat.ESM,
-        target: 'node24',
-        minify: true,
-        mainFields: ['module', 'main'],
         forceDockerBundling: false,
         // The SDK in the bundle starts faster than the one of the runtime, and is the one that was tested.
         externalModules: [],
-        banner:
-          "import{createRequire}from'node:module';const require=createRequire(import.meta.url);",
+        esbuildArgs: Object.fromEntries(
+          Object.entries(ALIASES).map(([name, file]) => [`--alias:${name}`, file]),
+        ),
       },
     })
   }

@@ -34,6 +34,12 @@ const PARTS = [
     'challenge and join, file signer, embedded store on disk with synced writes',
   ],
   ['certs', 'Certificates', 'one core, against raw `crypto.sign`'],
+  ['decide', 'Decisions', 'decide() on one core, the last of the roles allows it'],
+  [
+    'lambdas',
+    'Functions',
+    'size of each bundle, and the time a bare process takes to import it; a machine that does other things makes the times longer',
+  ],
   ['rss', 'Memory', 'resident memory of each process'],
   [
     'storm',

@@ -4,7 +4,14 @@ import { compactVerify } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { jwsSign, jwsVerify } from '../../../core/certs/jws.ts'
 import { checkProof, CONTEXT, prove } from '../../../core/certs/proof.ts'
-import { caPin, generateKey, keySigner, spki, thumbprint } from '../../../core/certs/signer.ts'
+import {
+  caPin,
+  generateKey,
+  keySigner,
+  publicKeyOf,
+  spki,
+  thumbprint,
+} from '../../../core/certs/signer.ts'
 import { parsePublicKey, publicKeyBlob } from '../../../core/certs/ssh-key.ts'
 import { sshSignature, verifySshSignature } from '../../../core/certs/ssh-signature.ts'
 import { mpint, string, u32 } from '../../../core/certs/ssh-wire.ts'
@@ -163,4 +170,23 @@ test('a security key must say that somebody was present', () => {
   expect(verifySshSignature(key, bytes, signature(1))).toBe(true)
   expect(verifySshSignature(key, bytes, signature(0))).toBe(false)
   expect(verifySshSignature(key, bytes, signature(4))).toBe(false)
+})
+
+// An invalid curve point would leak whatever is computed with it (CVE-2015-7940).
+test('a P-256 point that is not on the curve is no key, whichever way it is read', () => {
+  const info = Buffer.from(spki(generateKey('ES256').publicKey))
+  for (const at of [info.length - 1, 27, 59]) {
+    const bent = Buffer.from(info)
+    bent.writeUInt8(bent.readUInt8(at) ^ 1, at)
+    expect(() => publicKeyOf(bent)).toThrow(
+      expect.objectContaining({ code: 'ERR_CERT_REQUEST_REFUSED' }),
+    )
+  }
+  for (const point of [Buffer.alloc(64), Buffer.alloc(64, 0xff)])
+    expect(() => publicKeyOf(Buffer.concat([info.subarray(0, 27), point]))).toThrow(
+      expect.objectContaining({ code: 'ERR_CERT_REQUEST_REFUSED' }),
+    )
+  expect(
+    publicKeyOf(info).equals(createPublicKey({ key: info, format: 'der', type: 'spki' })),
+  ).toBe(true)
 })
