@@ -24,11 +24,12 @@ import { createCommandLabels } from './labels.ts'
 import { exportAgent } from './metrics.ts'
 import { createPolicyKeeper } from './policy/keeper.ts'
 import { createPolicyRefresh } from './policy/refresh.ts'
+import { leaveService } from './leave.ts'
 import { checkReload } from './reload.ts'
 import { createServing } from './serving.ts'
 import { startRunner, type ServiceRunner } from './service-runner.ts'
 import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
-import { isRunnable, type RunnableKind } from './services/registry.ts'
+import { isRunnable, SERVICES, type RunnableKind } from './services/registry.ts'
 import { createReplayGuard } from './streams/replay.ts'
 
 export interface AgentDeps {
@@ -186,7 +187,22 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     runners.delete(kind)
   }
 
+  /** Once for each service at a time. */
+  const leaving = new Map<ServiceKind, Promise<void>>()
+  function leaveUnwanted(): void {
+    for (const kind of Object.keys(SERVICES) as RunnableKind[]) {
+      if (wanted(config).includes(kind) || leaving.has(kind)) continue
+      const stillGone = () => !wanted(config).includes(kind)
+      const left = leaveService(kind, { ...shared, stillGone, signal: abort.signal })
+      leaving.set(
+        kind,
+        left.finally(() => leaving.delete(kind)),
+      )
+    }
+  }
+
   for (const kind of wanted(config)) start(kind)
+  leaveUnwanted()
   const uncount = exportAgent(metrics, {
     states,
     held: (kind) => (isRunnable(kind) ? runners.get(kind)?.held : undefined),
@@ -202,6 +218,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     await Promise.all([...runners.keys()].map(end))
     abort.abort(new AppError('ERR_TUNNEL_CLOSED', 'the agent stops'))
     await refreshing
+    await Promise.all(leaving.values())
     await keeper.saved()
     await lock.release()
     uncount()
@@ -254,7 +271,9 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
           await end(kind)
           states.delete(kind)
         }
+      leaveUnwanted()
       for (const kind of now) {
+        await leaving.get(kind)
         // A service that had failed gets another chance: the reload may have brought a better token.
         if (states.get(kind)?.state === 'failed') await end(kind)
         if (runners.has(kind)) runners.get(kind)?.changed(true)

@@ -1,7 +1,17 @@
 /** `npm run bench`: every benchmark, one after another, each in a process of its own; results in bench/results. */
 import { spawnSync } from 'node:child_process'
 
-const ALL = ['tunnel/run', 'ssh', 'joins', 'certs', 'decide', 'lambdas', 'rss', 'storm']
+const ALL = [
+  'tunnel/run',
+  'tunnel/distance',
+  'ssh',
+  'joins',
+  'certs',
+  'decide',
+  'lambdas',
+  'rss',
+  'storm',
+]
 const failed = ALL.filter((name) => {
   process.stdout.write(`\n== ${name}\n`)
   const file = new URL(`./${name}.ts`, import.meta.url).pathname

@@ -121,7 +121,24 @@ export async function withClient<T>(
   options: ProfileOptions,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const { profile, target, api } = await connect(cli, options)
+  const connected = await connect(cli, options)
+  try {
+    return await withApi(connected, work)
+  } catch (e) {
+    // A rotation of the CAs may have passed this profile by.
+    const { followCas, isUntrusted } = await import('./connect/follow-cas.ts')
+    const { profile } = connected
+    if (!profile || !isUntrusted(e)) throw e
+    const next = await followCas(profile, cli.clock.now(), cli.env.httpsProxy)
+    if (next === profile) throw e
+    return withApi(await connect(cli, options), work)
+  }
+}
+
+async function withApi<T>(
+  { profile, target, api }: Awaited<ReturnType<typeof connect>>,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
   const from = { code: 'ERR_INTERNAL' } as const
   const client: Client = {
     profile,

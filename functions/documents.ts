@@ -116,6 +116,10 @@ function targetOf(target: LockTarget): LockDocument['spec']['target'] {
       return { agent: target.agent }
     case 'role':
       return { role: target.role }
+    case 'service':
+      return { service: `${target.agent}/${target.service}` }
+    case 'token':
+      return { token: target.token }
   }
 }
 

@@ -91,6 +91,8 @@ export interface LocalControlPlane {
   readonly stores: Stores
   /** Public halves of every CA that is trusted now, the one that signs first. */
   readonly caBundle: CaBundle
+  /** Counts changes of the CAs. */
+  readonly caVersion: number
   /** `sha256:…` of the host CA's key: what `ca_pin` holds. */
   readonly caPins: readonly string[]
   /** Calls `fn` after every change of the CAs: certificates of this machine are made anew. Returns the unsubscribe. */
@@ -248,6 +250,9 @@ export async function createLocalControlPlane(
     stores,
     get caBundle() {
       return cas.now.bundle
+    },
+    get caVersion() {
+      return cas.now.version
     },
     get caPins() {
       return cas.now.pins

@@ -45,6 +45,18 @@ export function tlsOptions(trust: Trust): ConnectionOptions {
   }
 }
 
+/** Why TLS refused: nobody we know vouches for the certificate. */
+export function isUntrusted(e: unknown): boolean {
+  let cause = e
+  for (let depth = 0; depth < 5 && cause instanceof Error; depth++) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code !== undefined && UNTRUSTED.test(code)) return true
+    cause = cause.cause
+  }
+  return false
+}
+const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|ALTNAME/
+
 function isProxy(raw: Buffer, ca: readonly string[]): boolean {
   try {
     const certificate = readCertificate(raw)

@@ -71,7 +71,7 @@ export function createPeers(deps: PeersDeps): Peers {
     if (!policy) return undefined
     const subject: LockSubject =
       identity.kind === 'agent'
-        ? { kind: 'agent', agent: identity.agentId }
+        ? { kind: 'agent', agent: identity.agentId, service: identity.service }
         : identity.kind === 'proxy'
           ? { kind: 'agent', agent: agentIdOf(identity.proxyId) }
           : { kind: 'user', user: identity.user, roles: rolesInForce(identity, policy) }

@@ -108,7 +108,7 @@ export function createRelay(deps: RelayDeps): Relay {
     const agentIds = route.agentIds.filter(
       (agent) =>
         (open.agent === undefined || open.agent === agent) &&
-        !findLock(deps.locks(), { kind: 'agent', agent }, clock.now()),
+        !findLock(deps.locks(), { kind: 'agent', agent, service: route.service }, clock.now()),
     )
     const passed = encodeOpen(
       caller.passedOn === true ? open : { ...open, peer: { ip: caller.source } },

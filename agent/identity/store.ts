@@ -70,6 +70,8 @@ export interface IdentityStore {
   load(service: IdentityKind): Promise<HeldIdentity | undefined>
   /** Replaces the credential and forgets the next key, in this order. */
   save(service: IdentityKind, stored: StoredIdentity): Promise<HeldIdentity>
+  /** Forgets the credential and what was under way for it. */
+  remove(service: IdentityKind): Promise<void>
   /** The next key, made once and on disk before it is answered: a repeat after a crash or a lost answer uses the same. */
   nextKey(
     service: IdentityKind,
@@ -157,6 +159,12 @@ export async function openIdentityStore(dataDir: string, random: Random): Promis
       await writeAtomic(join(path, 'identity.json'), JSON.stringify(stored), random)
       await removeFile(join(path, 'next.json'))
       return held
+    },
+
+    async remove(service) {
+      const path = await dir(service)
+      await removeFile(join(path, 'identity.json'))
+      await removeFile(join(path, 'next.json'))
     },
 
     async nextKey(service, want) {

@@ -6,6 +6,7 @@ import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import * as z from 'zod'
 import { jwsVerify, untrustedJwsHeader } from '../../core/certs/jws.ts'
 import { freshness, type Freshness, type Policy } from '../../core/domain/policy.ts'
+import { SERVICE_KINDS } from '../../core/domain/service.ts'
 import { RULE_KINDS, RULE_VERBS } from '../../core/domain/role.ts'
 import { FRESHNESS_TYP, POLICY_TYP } from '../../core/api/policy.ts'
 import { instant } from '../../core/clock.ts'
@@ -53,6 +54,12 @@ const lock = z.object({
     z.object({ kind: z.literal('user'), user: z.string() }),
     z.object({ kind: z.literal('agent'), agent: agentId }),
     z.object({ kind: z.literal('role'), role: z.string() }),
+    z.object({ kind: z.literal('service'), agent: agentId, service: z.enum(SERVICE_KINDS) }),
+    z.object({
+      kind: z.literal('token'),
+      token: z.string(),
+      agents: z.array(agentId).exactOptional(),
+    }),
   ]),
   message: z.string().optional(),
   created: when,

@@ -1,5 +1,5 @@
 /** Interleaved rounds: each round runs every variant once, so that a noisy minute hits all alike. Medians and ratios of medians. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 
 export interface Variant {
@@ -53,6 +53,18 @@ const round3 = (n: number): string => (n >= 100 ? n.toFixed(0) : n.toPrecision(3
 export function machine(): string {
   const cpu = os.cpus()[0]?.model.trim() ?? 'unknown CPU'
   return `${os.cpus().length} × ${cpu}, ${os.type()} ${os.release()}, Node ${process.version}`
+}
+
+/** As `save`, but rows that were not measured now stay as they were. */
+export function saveRows(name: string, rows: readonly { readonly figure: string }[]): void {
+  const path = `bench/results/${name}.json`
+  const before = existsSync(path)
+    ? (JSON.parse(readFileSync(path, 'utf8')) as { rows: { figure: string }[] }).rows
+    : []
+  const fresh = new Map(rows.map((row) => [row.figure, row]))
+  const kept = before.map((row) => fresh.get(row.figure) ?? row)
+  const known = new Set(before.map((row) => row.figure))
+  save(name, [...kept, ...rows.filter((row) => !known.has(row.figure))])
 }
 
 /** bench/results/<name>.json: what docs/performance.md quotes. */

@@ -1,5 +1,8 @@
-/** The agent process of the benchmark: `agent.ts <world> ours|plain <proxy port> <target port>`. */
-import { connect, type Socket } from 'node:net'
+/**
+ * The agent process of the benchmark: `agent.ts <world> ours|plain <proxy port> <target port>`. As `user` it is the user's end
+ * instead, as a ProxyCommand is: plain TCP in, its own tunnel to the proxy out; it prints its port.
+ */
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { setDefaultHighWaterMark } from 'node:stream'
 import { WebSocket } from 'ws'
 import { spliceSocket } from '../../core/tunnel/splice.ts'
@@ -31,9 +34,8 @@ function keepWaiting(): void {
   })
 }
 
-if (mode === 'plain') for (let i = 0; i < POOL; i++) keepWaiting()
-else
-  await connectTunnel({
+const open = () =>
+  connectTunnel({
     url: `wss://127.0.0.1:${door}`,
     trust: { system: false, ca: [world.ca] },
     cluster: CLUSTER,
@@ -50,4 +52,21 @@ else
     },
     onClose: () => process.exit(0),
   })
-process.stdout.write('ready\n')
+
+if (mode === 'plain') for (let i = 0; i < POOL; i++) keepWaiting()
+else {
+  const { session } = await open()
+  if (mode === 'user') {
+    const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: true }
+    const users = createServer(options, (user) => {
+      session.open(Buffer.from('{}')).then(
+        (stream) => spliceSocket(stream, user, readInto),
+        () => user.destroy(),
+      )
+    })
+    users.listen(0, '127.0.0.1', () =>
+      process.stdout.write(`${(users.address() as AddressInfo).port}\n`),
+    )
+  }
+}
+if (mode !== 'user') process.stdout.write('ready\n')

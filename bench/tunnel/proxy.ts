@@ -10,7 +10,7 @@ import { systemClock } from '../../core/clock.ts'
 import { systemRandom } from '../../core/random.ts'
 import type { Session } from '../../core/tunnel/session.ts'
 import { SUBPROTOCOL } from '../../core/tunnel/version.ts'
-import { spliceSocket } from '../../core/tunnel/splice.ts'
+import { spliceSocket, spliceStreams } from '../../core/tunnel/splice.ts'
 import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
 import { readInto } from '../../net/read-into.ts'
 import { acceptTunnel, tunnelUpgrade } from '../../net/tunnel-server.ts'
@@ -51,9 +51,18 @@ door.on('upgrade', (request, socket, head) => {
       random: systemRandom,
       budget,
       authorise: () => undefined,
-      onOpen: (stream) => stream.refuse('ERR_FORBIDDEN'),
+      // A second tunnel is that of a user's end: its streams go to the first.
+      onOpen: (stream, payload) => {
+        session?.open(payload).then(
+          (answered) => {
+            stream.accept()
+            spliceStreams(stream, answered)
+          },
+          () => stream.refuse('ERR_RESOURCE_OFFLINE'),
+        )
+      },
     }).then((tunnel) => {
-      session = tunnel.session
+      session ??= tunnel.session
     })
   })
 })

@@ -9,9 +9,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { freePort, rss, startSshd, stop } from '../support/processes.ts'
-import { compare, save, type Row, type Variant } from '../support/rounds.ts'
+import { compare, saveRows, type Row, type Variant } from '../support/rounds.ts'
 import { cpuSeconds } from './cpu.ts'
-import { bulkDown, bulkUp, echo, echoBesideBulk, many, opens } from './user.ts'
+import { comesUp, haproxyPath, nginxPath, stunnelPath, type Path } from './peers.ts'
+import { bulkDown, bulkUp, echo, echoBesideBulk, many, opens, stalled } from './user.ts'
 import { writeWorld } from './world.ts'
 
 const BYTES = Number(process.env['BENCH_MIB'] ?? 256) << 20
@@ -34,18 +35,20 @@ async function start(
   return { child, line: line.toString().trim() }
 }
 
-interface Path {
-  /** Where users connect. */
-  readonly users: number
-  /** The proxy's and the agent's processes. */
-  readonly pids: readonly number[]
-}
-
-async function path(mode: 'ours' | 'plain', target: string): Promise<Path> {
+async function path(
+  mode: 'ours' | 'plain',
+  target: string,
+): Promise<Path & { readonly door: number }> {
   const proxy = await start('proxy', world, mode)
   const [door = 0, users = 0] = JSON.parse(proxy.line) as number[]
   const agent = await start('agent', world, mode, String(door), target)
-  return { users, pids: [proxy.child.pid ?? 0, agent.child.pid ?? 0] }
+  return { users, door, pids: [proxy.child.pid ?? 0, agent.child.pid ?? 0] }
+}
+
+/** The same tunnel, reached through a user's end that has one of its own: WebSocket over TLS on both legs. */
+async function bothLegs(ours: Path & { readonly door: number }): Promise<Path> {
+  const end = await start('agent', world, 'user', String(ours.door), '0')
+  return { users: Number(end.line), pids: [...ours.pids, end.child.pid ?? 0] }
 }
 
 async function sshPath(target: string): Promise<Path> {
@@ -64,15 +67,8 @@ async function sshPath(target: string): Promise<Path> {
     stdio: 'inherit',
   })
   children.push(ssh)
-  for (let i = 0; i < 100; i++) {
-    const up = await echo(users, 1).then(
-      () => true,
-      () => false,
-    )
-    if (up) return { users, pids: [sshd.child.pid ?? 0, ssh.pid ?? 0] }
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  throw new Error('ssh -R did not come up')
+  await comesUp(users, 'ssh -R')
+  return { users, pids: [sshd.child.pid ?? 0, ssh.pid ?? 0] }
 }
 
 process.once('SIGTERM', () => {
@@ -85,24 +81,47 @@ try {
   const ours = await path('ours', target)
   const plain = await path('plain', target)
   const ssh = await sshPath(target)
+  const legs = await bothLegs(ours)
+  const others = {
+    stunnel: await stunnelPath(dir, world, target, children),
+    nginx: await nginxPath(dir, world, target, children),
+    haproxy: await haproxyPath(dir, world, target, children),
+  }
   type Measure = (port: number, pids: readonly number[]) => Promise<number>
-  const over = (measure: Measure): [Variant, Variant, Variant] => [
-    { name: 'ours', run: () => measure(ours.users, ours.pids) },
-    { name: 'ws without mux', run: () => measure(plain.users, plain.pids) },
-    { name: 'ssh -R', run: () => measure(ssh.users, ssh.pids) },
-  ]
+  const variant = (name: string, by: Path, measure: Measure): Variant => ({
+    name,
+    run: () => measure(by.users, by.pids),
+  })
   const rows: (Row & { readonly toSsh?: number })[] = []
-  const row = async (figure: string, unit: string, goal: string, measure: Measure) => {
+  const only = process.argv[2]
+  const row = async (
+    figure: string,
+    unit: string,
+    goal: string,
+    measure: Measure,
+    more: readonly (keyof typeof others)[] = [],
+  ) => {
     if (only !== undefined && !figure.includes(only)) return
-    const result = await compare(figure, unit, goal, over(measure), ROUNDS)
+    const all: [Variant, Variant, ...Variant[]] = [
+      variant('ours', ours, measure),
+      variant('ws without mux', plain, measure),
+      variant('ssh -R', ssh, measure),
+      ...more.map((name) => variant(name, others[name], measure)),
+    ]
+    const result = await compare(figure, unit, goal, all, ROUNDS)
     const toSsh = (result.medians['ours'] ?? NaN) / (result.medians['ssh -R'] ?? NaN)
     process.stdout.write(`  to ssh -R: ${toSsh.toFixed(2)}\n`)
     rows.push({ ...result, toSsh })
   }
-  const only = process.argv[2]
-  const beside = '≥ 0.9 of ws without mux, ≥ 0.85 of ssh -R'
-  await row('bulk up, 1 stream', 'MB/s', beside, (p) => bulkUp(p, BYTES))
-  await row('bulk down, 1 stream', 'MB/s', beside, (p) => bulkDown(p, BYTES))
+  /** Both legs by WebSocket over TLS, against one. */
+  const legsRow = async (figure: string, unit: string, goal: string, measure: Measure) => {
+    if (only !== undefined && !figure.includes(only)) return
+    const both = variant('both legs', legs, measure)
+    rows.push(await compare(figure, unit, goal, [both, variant('one leg', ours, measure)], ROUNDS))
+  }
+  const beside = '≥ 0.9 of ws without mux, ≥ 1.0 of stunnel, ≥ 0.85 of ssh -R'
+  await row('bulk up, 1 stream', 'MB/s', beside, (p) => bulkUp(p, BYTES), ['stunnel'])
+  await row('bulk down, 1 stream', 'MB/s', beside, (p) => bulkDown(p, BYTES), ['stunnel'])
   const perGb = async (pids: readonly number[], move: () => Promise<unknown>) => {
     const before = cpuSeconds(pids)
     await move()
@@ -121,11 +140,18 @@ try {
       '≥ 1.0 of ssh -R',
       async (p) => (await many(p, n, BYTES)).sum,
     )
-  await row(
-    'fairness of 8 streams',
-    'Jain',
-    '≥ 0.95',
-    async (p) => (await many(p, 8, BYTES)).fairness,
+  for (const n of [8, 128])
+    await row(
+      `fairness of ${n} streams`,
+      'Jain',
+      '≥ 0.95',
+      async (p) => (await many(p, n, BYTES)).fairness,
+    )
+  const wss = 'with the user by WebSocket over TLS too'
+  await legsRow(`bulk up ${wss}`, 'MB/s', '≥ 0.6 of one leg', (p) => bulkUp(p, BYTES))
+  await legsRow(`bulk down ${wss}`, 'MB/s', '≥ 0.6 of one leg', (p) => bulkDown(p, BYTES))
+  await legsRow(`CPU of all ends, down, ${wss}`, 's/GB', 'stated', (p, pids) =>
+    perGb(pids, () => bulkDown(p, BYTES)),
   )
   await row('echo of 64 B, p50', 'µs', '≤ 1.2 of ssh -R', async (p) => (await echo(p, 2000)).p50)
   await row('echo of 64 B, p99', 'µs', '≤ 1.2 of ssh -R', async (p) => (await echo(p, 2000)).p99)
@@ -135,11 +161,30 @@ try {
     '≤ 1500',
     async (p) => (await echoBesideBulk(p, 200)).p99,
   )
-  await row('streams opened, 16 at a time', 'per s', '≥ 4000', (p) => opens(p, 2000, 16))
+  await row('streams opened, 16 at a time', 'per s', '≥ 4000', (p) => opens(p, 1000, 16), [
+    'nginx',
+    'haproxy',
+  ])
+  const stall = 'memory that four stalled readers take, proxy and agent'
+  if (only === undefined || stall.includes(only)) {
+    const before = ours.pids.map(rss)
+    const release = await stalled(ours.users, 4)
+    await bulkDown(ours.users, BYTES)
+    const values = ours.pids.map((pid, i) => rss(pid) - (before[i] ?? 0))
+    release()
+    process.stdout.write(`${stall}: ${values.map((v) => v.toFixed(1)).join(', ')} MiB\n`)
+    saveRows('tunnel', [
+      { figure: stall, unit: 'MiB', values, target: 'their windows, 4 × 8 MiB' } as never,
+    ])
+  }
+  saveRows('tunnel', rows)
   if (only === undefined)
-    save('tunnel', [
-      ...rows,
-      { figure: 'RSS after the run, proxy and agent', unit: 'MiB', values: ours.pids.map(rss) },
+    saveRows('tunnel', [
+      {
+        figure: 'RSS after the run, proxy and agent',
+        unit: 'MiB',
+        values: ours.pids.map(rss),
+      } as never,
     ])
 } finally {
   for (const child of children.reverse()) await stop(child)

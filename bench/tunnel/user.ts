@@ -104,3 +104,17 @@ export async function many(
   const squares = rates.reduce((s, r) => s + r * r, 0)
   return { sum, fairness: rates.reduce((s, r) => s + r, 0) ** 2 / (streams * squares) }
 }
+
+/** Opens downloads that are never read, and waits until nothing more of them arrives. The answer ends them. */
+export async function stalled(port: number, streams: number): Promise<() => void> {
+  const sockets = await Promise.all(Array.from({ length: streams }, () => dial(port)))
+  for (const socket of sockets) {
+    socket.on('error', () => undefined)
+    socket.pause()
+    socket.write('g1000000000000')
+  }
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  return () => {
+    for (const socket of sockets) socket.destroy()
+  }
+}

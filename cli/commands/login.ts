@@ -8,6 +8,7 @@ import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
 import type { Cli } from '../cli.ts'
+import { newerCas } from '../connect/follow-cas.ts'
 import { discover, originOf } from '../connect/discover.ts'
 import { saveProfile } from '../connect/profile.ts'
 import { trustOf } from '../connect/trust.ts'
@@ -60,6 +61,18 @@ function userOf(cli: Cli, options: LoginOptions, known: KnownCluster | undefined
   return options.user ?? known?.user ?? loginName(cli)
 }
 
+const rotated = (cli: Cli, known: KnownCluster, origin: string) =>
+  newerCas(
+    {
+      cluster: known.cluster,
+      api: origin,
+      policyKeys: known.policyKeys,
+      caVersion: known.ca_version,
+    },
+    cli.clock.now(),
+    cli.env.httpsProxy,
+  ).catch(() => undefined)
+
 export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   const chosen = await profileDir(cli, options)
   // Another cluster than the profile's: a profile of its own, and nothing of the old one is believed.
@@ -67,7 +80,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   const asked = options.proxy === undefined ? undefined : originOf(options.proxy, '--proxy')
   const known = stored && (asked === undefined || isOf(stored, asked)) ? stored : undefined
   const user = userOf(cli, options, known)
-  const target = await targetOf(cli, options, known)
+  let target = await targetOf(cli, options, known)
   const client = (baseUrl: string, trust = target.trust): ApiClient =>
     apiClient({
       baseUrl,
@@ -76,8 +89,17 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
       random: cli.random,
       proxy: cli.env.httpsProxy,
     })
-  const first = client(target.origin, { ...target.trust, anyProxy: true })
-  const found = await discover(first)
+  const open = () => client(target.origin, { ...target.trust, anyProxy: true })
+  let first = open()
+  const found = await discover(first).catch(async (e: unknown) => {
+    first.close()
+    // The CA that the last sign-in left here may have been rotated out: what the policy key signed says so.
+    const next = known && (await rotated(cli, known, target.origin))
+    if (!next) throw e
+    target = { ...target, trust: { system: target.trust.system, ca: next.hostCas } }
+    first = open()
+    return discover(first)
+  })
   // A password goes to the API alone, under its own name.
   const api = client(found.api)
   try {
@@ -115,6 +137,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
       knownHosts: knownHosts(answer.cluster, cas.host.ssh),
       sshConfig: sshConfigFile({ cluster: answer.cluster, profileDir: dir, self: cli.self }),
       policyKeys: cas.policy,
+      caVersion: cas.ca_version,
     })
     if (options.profile === undefined) await setCurrent(cli, answer.cluster)
     cli.out(`signed in to ${answer.cluster} as ${answer.user}`)

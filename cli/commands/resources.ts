@@ -63,11 +63,15 @@ export function resourceCommands(program: Command, { cli }: Host): void {
         'postern lock --user ann --ttl 1h',
         'postern lock --agent ag_…',
         'postern lock --role dev',
+        'postern lock --service ag_…/app',
+        'postern lock --token web-fleet',
       ),
     )
     .option('--user <name>', 'a user')
     .option('--agent <id>', 'an agent, by the id that ls --json shows')
     .option('--role <name>', 'everybody who uses this role')
+    .option('--service <id/service>', 'one service of an agent, as ag_…/ssh; its others go on')
+    .option('--token <name>', 'a join token and every agent that it let in')
     .option('--ttl <duration>', 'how long, as 1h (default: until removed)')
     .option('--message <text>', 'why; the audit log keeps it')
     .option(...JSON_FLAG)

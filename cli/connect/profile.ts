@@ -2,7 +2,7 @@
  * The profile: one directory (0700) with everything a user's side needs to reach one cluster. Written by `postern login` and
  * `postern up`, read by ssh itself (key, certificate, known hosts, configuration) and by the connecting commands.
  *
- *   profile.json     { v, cluster, api, proxies, user, ca_pins, expires }
+ *   profile.json     { v, cluster, api, proxies, user, ca_pins, ca_version, expires }
  *   ca.pem           host CA(s), X.509; what agents and proxies are verified against
  *   key.pem          the user's P-256 private key, 0600, in a form that OpenSSH and Node both read
  *   user-x509.pem    the user's certificate
@@ -43,12 +43,20 @@ export interface Profile {
   readonly knownHosts: string
   readonly sshConfig: string
   readonly policyKeys: readonly JsonWebKeyLike[]
+  /** Counts changes of the CAs; 0 when it is not known. */
+  readonly caVersion?: number | undefined
   readonly operatorKey?: string | undefined
 }
 
 /** A profile that lies in a directory. */
 export interface StoredProfile extends Profile {
   readonly dir: string
+  readonly caVersion: number
+}
+
+/** What a rotation changes. */
+export interface ProfileCas extends Pick<Profile, 'hostCas' | 'knownHosts' | 'policyKeys'> {
+  readonly caVersion: number
 }
 
 const FILES = {
@@ -80,6 +88,7 @@ interface Manifest {
   readonly user: string
   readonly caPins: readonly string[]
   readonly expires: Instant
+  readonly caVersion: number
 }
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
@@ -94,11 +103,12 @@ function readManifest(dir: string, text: string): Manifest {
     throw incomplete(dir, MANIFEST, cause)
   }
   const m = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>
-  const { v, cluster, api, proxies, user, ca_pins: caPins, expires } = m
+  const { v, cluster, api, proxies, user, ca_pins: caPins, ca_version: version, expires } = m
   const whole =
     v === 1 && isText(cluster) && isText(api) && isTexts(proxies) && isText(user) && isTexts(caPins)
   if (!whole || typeof expires !== 'number') throw incomplete(dir, MANIFEST)
-  return { cluster, api, proxies, user, caPins, expires: instant(expires) }
+  const caVersion = typeof version === 'number' ? version : 0
+  return { cluster, api, proxies, user, caPins, caVersion, expires: instant(expires) }
 }
 
 const splitPem = (text: string): string[] =>
@@ -156,15 +166,7 @@ function readPolicyKeys(dir: string, text: string): JsonWebKeyLike[] {
 /** Replaces each file atomically, profile.json last. Makes the directory. Keeps operator.key when none is given. */
 export async function saveProfile(dir: string, profile: Profile): Promise<StoredProfile> {
   await makePrivate(dir)
-  const manifest = {
-    v: 1,
-    cluster: profile.cluster,
-    api: profile.api,
-    proxies: profile.proxies,
-    user: profile.user,
-    ca_pins: profile.caPins,
-    expires: profile.expires,
-  }
+  const caVersion = profile.caVersion ?? 0
   await replaceFile(dir, FILES.hostCas, profile.hostCas.join(''))
   await replaceFile(dir, FILES.policyKeys, JSON.stringify(profile.policyKeys))
   await replaceFile(dir, FILES.knownHosts, profile.knownHosts)
@@ -176,9 +178,40 @@ export async function saveProfile(dir: string, profile: Profile): Promise<Stored
     await replaceFile(dir, OPERATOR_KEY, `${profile.operatorKey}\n`)
   // Routes were found for whoever was logged in here before.
   await rm(join(dir, ROUTES), { recursive: true, force: true })
-  await replaceFile(dir, MANIFEST, `${JSON.stringify(manifest, undefined, 2)}\n`)
+  await writeManifest(dir, { ...profile, caVersion })
   await syncDirectory(dir)
-  return { ...profile, dir }
+  return { ...profile, dir, caVersion }
+}
+
+function writeManifest(dir: string, m: Manifest): Promise<void> {
+  const { cluster, api, proxies, user, caPins, caVersion, expires } = m
+  const file = {
+    v: 1,
+    cluster,
+    api,
+    proxies,
+    user,
+    ca_pins: caPins,
+    ca_version: caVersion,
+    expires,
+  }
+  return replaceFile(dir, MANIFEST, `${JSON.stringify(file, undefined, 2)}\n`)
+}
+
+/**
+ * Other CAs for a profile that lies there already. Key and certificates are left alone: another process may be renewing them. The
+ * CAs come first, so that what names their version is never ahead of them.
+ */
+export async function saveCas(profile: StoredProfile, cas: ProfileCas): Promise<StoredProfile> {
+  const { dir } = profile
+  await replaceFile(dir, FILES.hostCas, cas.hostCas.join(''))
+  await replaceFile(dir, FILES.policyKeys, JSON.stringify(cas.policyKeys))
+  await replaceFile(dir, FILES.knownHosts, cas.knownHosts)
+  const text = await readText(join(dir, MANIFEST))
+  const now = text === undefined ? profile : readManifest(dir, text)
+  await writeManifest(dir, { ...now, caVersion: cas.caVersion })
+  await syncDirectory(dir)
+  return { ...profile, ...cas }
 }
 
 export interface Credential {

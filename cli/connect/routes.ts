@@ -36,6 +36,8 @@ export interface RoutesDeps {
   profile(): StoredProfile
   readonly api: Pick<ApiClient, 'request'>
   now(): Instant
+  /** Takes up other CAs and policy keys; the profile is another one then. */
+  follow(): Promise<unknown>
 }
 
 export function createRoutes(deps: RoutesDeps): Routes {
@@ -73,6 +75,9 @@ export function createRoutes(deps: RoutesDeps): Routes {
   async function ask(resource: ResourceName, signal?: AbortSignal): Promise<FoundRoute> {
     const { kind, name } = resource
     const answer = await deps.api.request('POST', '/v1/routes', { kind, name }, { signal })
+    // The route may be signed by the next policy key, and lead to a certificate of the next CA.
+    const version = routeAnswer.safeParse(answer).data?.ca_version ?? 0
+    if (version > deps.profile().caVersion) await deps.follow()
     const found = await check(resource, answer, false)
     memory.set(fileOf(resource), { ...found, kept: true })
     // A disk that is full or read-only makes the next start slower, no more.

@@ -15,6 +15,7 @@ import { readCertificate } from '../../core/certs/x509-read.ts'
 import { serviceOfResource } from '../../core/domain/service.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { apiClient } from '../../net/http-client.ts'
+import { isUntrusted } from '../../net/trust.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
 import { checkAgent } from './inner-tls.ts'
 import { keepResumable } from './resume.ts'
@@ -85,10 +86,10 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
   let credential: Credential = credentialOf(profile)
   options.signal?.addEventListener('abort', close, { once: true })
 
-  const trust = trustOf(profile)
+  let trust = trustOf(profile)
   const api = apiClient({
     baseUrl: profile.api,
-    trust,
+    trust: () => trust,
     identity: () => credential,
     cluster: profile.cluster,
     clock,
@@ -96,7 +97,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     proxy: options.httpsProxy,
   })
   const now = () => instant(clock.now() + api.clockOffset)
-  const routes = createRoutes({ profile: () => profile, api, now })
+  const routes = createRoutes({ profile: () => profile, api, now, follow })
 
   function close(): void {
     ending.abort(new AppError('ERR_TUNNEL_CLOSED'))
@@ -104,10 +105,21 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     api.close()
   }
 
+  /** Takes up a rotation of the CAs. True when others are known now. */
+  async function follow(): Promise<boolean> {
+    const before = profile
+    // Only when there is something to follow: every ssh loads what this file imports.
+    const { followCas } = await import('./follow-cas.ts')
+    profile = await followCas(profile, now(), options.httpsProxy)
+    trust = trustOf(profile)
+    return profile !== before
+  }
+
   async function refresh(): Promise<void> {
     if (now() + RENEWED_BEFORE < profile.expires) return
     profile = await loadProfile(profile.dir)
     credential = credentialOf(profile)
+    trust = trustOf(profile)
     if (now() >= profile.expires)
       throw new AppError('ERR_PROFILE_MISSING', 'the certificates of this profile have expired')
   }
@@ -116,10 +128,11 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     address: string,
     handlers: SessionHandlers,
     attempt: AbortSignal,
+    believed = trust,
   ): Promise<ConnectedTunnel> =>
     connectTunnel({
       url: `wss://${address}`,
-      trust,
+      trust: believed,
       cluster: profile.cluster,
       hostCas: profile.hostCas.map((pem) => readCertificate(pem)),
       identity: credential,
@@ -129,6 +142,11 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       signal: attempt,
       proxy: options.httpsProxy,
       ...handlers,
+    }).catch((e: unknown) => {
+      // A load balancer that ends TLS shows a certificate of its own. Of a tunnel, TLS hides only who speaks: what the machine
+      // believes will do, and the handshake inside proves the proxy.
+      if (believed.system || !isUntrusted(e)) throw e
+      return dial(address, handlers, attempt, { ...trust, system: true })
     })
   const tunnels = createTunnels({
     proxies: () => profile.proxies,
@@ -215,13 +233,25 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     }
   }
 
+  /** Nobody known vouches for what answered: a rotation may have passed this profile by. */
+  async function mayFollow(e: unknown): Promise<boolean> {
+    const { isUntrusted } = await import('./follow-cas.ts')
+    return isUntrusted(e) && (await follow())
+  }
+
   async function attempt(
     resource: ResourceName,
     signal: AbortSignal,
     mayRepeat: boolean,
   ): Promise<OpenedResource> {
     // Both take a round trip or more, and neither needs the other.
-    const [route, on] = await Promise.all([routes.find(resource, signal), tunnels.connected()])
+    const [route, on] = await Promise.all([
+      routes.find(resource, signal),
+      tunnels.connected(),
+    ]).catch(async (e: unknown) => {
+      if (!mayRepeat || signal.aborted || !(await mayFollow(e))) throw e
+      return Promise.all([routes.find(resource, signal), tunnels.connected()])
+    })
     try {
       const stream = await openOn(on, resource, route, signal)
       return { stream, route: route.claims, protocol: route.protocol }

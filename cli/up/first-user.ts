@@ -154,6 +154,7 @@ export async function signInOwner(deps: {
       knownHosts: knownHosts(plane.cluster, host.ssh),
       sshConfig,
       policyKeys: plane.caBundle.policy,
+      caVersion: plane.caVersion,
       operatorKey,
     })
     await file('ca.pem', host.x509.join(''))

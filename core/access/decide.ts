@@ -113,7 +113,11 @@ function grantOf(roles: readonly Role[]): Grant {
 export function decide(q: Question): Decision {
   if (q.now >= q.certificateExpires)
     return refuse('certificate expired', 'the user certificate has expired')
-  const agentLock = findLock(q.locks, { kind: 'agent', agent: q.agentId }, q.now)
+  const agentLock = findLock(
+    q.locks,
+    { kind: 'agent', agent: q.agentId, service: q.want.kind === 'app' ? 'app' : 'ssh' },
+    q.now,
+  )
   if (agentLock) return refuse('agent locked', `lock ${agentLock.id} on agent ${q.agentId}`)
 
   const current = new Set(q.currentRoles)

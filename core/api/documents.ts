@@ -104,6 +104,10 @@ export const userDocument = z.object({
 })
 export type UserDocument = z.output<typeof userDocument>
 
+/** `POST /v1/agents/self/leave`: whoever signs it says which service. */
+export const leaveRequest = z.strictObject({})
+export const left = z.object({ removed: z.boolean() })
+
 export const lockDocument = z.object({
   kind: z.literal('lock'),
   version: z.literal('v2'),
@@ -113,6 +117,9 @@ export const lockDocument = z.object({
       user: z.string().optional(),
       agent: z.string().optional(),
       role: z.string().optional(),
+      /** `ag_…/ssh`. */
+      service: z.string().optional(),
+      token: z.string().optional(),
     }),
     message: z.string().optional(),
     expires: when.optional(),

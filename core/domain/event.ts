@@ -24,6 +24,7 @@ export const EVENT_TYPES = [
   'agent.join',
   'agent.renew',
   'agent.resources',
+  'agent.leave',
   'token.create',
   'token.revoke',
   'user.login',

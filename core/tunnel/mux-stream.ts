@@ -229,8 +229,9 @@ export class MuxStream implements TunnelStream {
   #grant(): void {
     const host = this.#host
     const now = host.clock.monotonic()
-    // Infinity, an unknown round trip, never grows a window.
-    if (Number.isFinite(host.rtt) && now - this.#grantedAt < host.rtt) {
+    // A stream that waits for credit gets one grant each round trip, a little later when the path is busy: hence two. Infinity,
+    // an unknown round trip, never grows a window.
+    if (Number.isFinite(host.rtt) && now - this.#grantedAt <= 2 * host.rtt) {
       const added = host.windows.grow(this.#window)
       this.#window += added
       this.#owed += added

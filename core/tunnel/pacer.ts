@@ -4,7 +4,7 @@
  * which Node cannot set).
  *
  * The peer says how far it is by answering a PING that was sent behind the bytes. The window starts small and doubles while a
- * whole window passes in less than one and a half unloaded round trips, because then the window and not the path is the limit.
+ * whole window passes in less than two unloaded round trips, because then the window and not the path is the limit.
  */
 import type { Clock } from '../clock.ts'
 import { LIMITS } from '../limits.ts'
@@ -57,7 +57,7 @@ export class Pacer {
       const { rtt } = this.#pings
       const took = this.#clock.monotonic() - this.#since
       // Infinity, an unknown round trip, grows nothing.
-      if (Number.isFinite(rtt) && took <= 1.5 * rtt)
+      if (Number.isFinite(rtt) && took <= 2 * rtt)
         this.#window = Math.min(this.#window * 2, LIMITS.flightMax.value)
       this.#time(position)
     }

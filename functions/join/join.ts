@@ -221,6 +221,11 @@ export function createJoiner(deps: JoinDeps): Joiner {
     return outcome
   }
 
+  async function notLocked({ name }: JoinToken): Promise<void> {
+    const locks = await stores.locks.on({ kind: 'token', token: name }, clock.now())
+    if (locks.length > 0) throw refuse('the token is locked')
+  }
+
   return {
     challenge(request) {
       const { method, token, service } = request
@@ -258,8 +263,11 @@ export function createJoiner(deps: JoinDeps): Joiner {
       const claims = Object.entries(facts.attributes).map(([name, value]) => `${name}=${value}`)
       if (claims.length > 0) trace.claims = claims
       const token = await rule(deps, method, facts, payload, trace)
+      await notLocked(token)
       const outcome = await commit(token, facts, payload, keys, trace)
       trace.agent = outcome.agent.id
+      // A lock that came meanwhile: what was committed is worth nothing, because nothing is signed.
+      await notLocked(token)
       trace.again = outcome.kind === 'again'
       trace.newAgent = outcome.kind === 'joined' && outcome.newAgent
       trace.expires = outcome.identity.expires

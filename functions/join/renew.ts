@@ -131,6 +131,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
       if (!agent) throw refuse('the agent was removed')
       const expires = fromSeconds(seconds(plus(now, LIMITS.agentCertTtl.value)))
       const outcome = await stores.agents.renew({
+        token: agent.tokenName,
         agentId: identity.agentId,
         service: identity.service,
         now,

@@ -6,7 +6,7 @@
 import type { AgentIdentity, ProxyIdentity, UserIdentity } from '../../core/certs/identity.ts'
 import { verifySignedRequest, type SignedRequest } from '../../core/certs/signed-request.ts'
 import { plus, type Instant } from '../../core/clock.ts'
-import { findLock } from '../../core/domain/lock.ts'
+import { findLock, lockTargetsOf } from '../../core/domain/lock.ts'
 import { AppError, isAppError, reasonOf, type ErrorCode } from '../../core/errors.ts'
 import { agentIdOf } from '../../core/ids.ts'
 import { LIMITS } from '../../core/limits.ts'
@@ -47,13 +47,22 @@ async function agentCaller(
   identity: AgentIdentity,
   now: Instant,
 ): Promise<AgentCaller> {
-  const [agent, locks] = await Promise.all([
-    deps.stores.agents.get(identity.agentId),
-    deps.stores.locks.on({ kind: 'agent', agent: identity.agentId }, now),
+  const { agentId: id, service } = identity
+  const [agent, identities, locks] = await Promise.all([
+    deps.stores.agents.get(id),
+    deps.stores.agents.identities(id),
+    deps.stores.locks.onAny(lockTargetsOf({ id, service }), now),
   ])
   if (locks.length > 0) throw new AppError('ERR_LOCKED')
+  if (
+    agent &&
+    (await deps.stores.locks.on({ kind: 'token', token: agent.tokenName }, now)).length > 0
+  )
+    throw new AppError('ERR_LOCKED')
   if (!agent)
     throw new AppError('ERR_UNAUTHENTICATED', undefined, { internal: 'the agent was removed' })
+  if (!identities.some((one) => one.service === service))
+    throw new AppError('ERR_UNAUTHENTICATED', undefined, { internal: 'the service was removed' })
   return { kind: 'agent', identity }
 }
 

@@ -226,6 +226,10 @@ export const OPERATIONS: readonly Operation[] = [
     output: documents.announced,
     errors: ['ERR_NAME_TAKEN'],
   }),
+  post('/v1/agents/self/leave', 'agent', 'Give back the credential of this service.', {
+    input: [documents.leaveRequest],
+    output: documents.left,
+  }),
   post('/v1/agents/self/events', 'agent', 'Upload audit events; repeats are harmless.', {
     input: [agentEvents],
     output: documents.eventsAccepted,

@@ -11,6 +11,7 @@ import type { Freshness, Policy } from '../../core/domain/policy.ts'
 import { AppError, invariant } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { PolicyDeps } from '../deps.ts'
+import { namedAgents } from './token-locks.ts'
 import { publishCas } from './signed-cas.ts'
 import type { SignedFreshness, SignedPolicy } from '../store/policy-store.ts'
 
@@ -22,7 +23,7 @@ export interface PolicyPublisher {
 }
 
 type Deps = Pick<PolicyDeps, 'cluster' | 'cas' | 'clock' | 'policySigner'> & {
-  readonly stores: Pick<PolicyDeps['stores'], 'policy' | 'cas'>
+  readonly stores: Pick<PolicyDeps['stores'], 'policy' | 'cas' | 'agents'>
 }
 
 const payloadOf = (jws: string): Buffer => Buffer.from(jws.split('.')[1] ?? '', 'base64url')
@@ -45,7 +46,7 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
       expires: seconds(now) + LIMITS.policyTtl.value / 1000,
       roles: snapshot.roles,
       users: Object.fromEntries(snapshot.users.map((user) => [user.name, user.roles])),
-      locks: snapshot.locks,
+      locks: await namedAgents(deps.stores.agents, snapshot.locks),
       cas: bundle,
       caVersion,
       ...(retired.length > 0 ? { retired } : {}),

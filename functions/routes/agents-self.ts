@@ -1,4 +1,5 @@
 /** What an agent says of itself: the resources that one of its services serves, and the audit events of its sessions. */
+import { leaveRequest } from '../../core/api/documents.ts'
 import { instant, plus } from '../../core/clock.ts'
 import type { Agent } from '../../core/domain/agent.ts'
 import { agentEvents, boundEvent, type AgentEvent } from '../../core/domain/event.ts'
@@ -95,6 +96,22 @@ export function agentSelfRoutes(app: VerbApp, deps: ApiDeps): void {
       case 'unchanged':
     }
     return c.json({ changed: outcome.kind === 'replaced' })
+  })
+
+  app.post('/v1/agents/self/leave', async (c) => {
+    const caller = await agentOnly(deps, c)
+    const { agentId, service } = caller.identity
+    body(c, leaveRequest)
+    const agent = await stores.agents.get(agentId)
+    const removed = agent !== undefined && (await stores.agents.removeService(agent, service))
+    if (removed)
+      await audit(deps, c, {
+        type: 'agent.leave',
+        actor: actorOf(caller),
+        resource: `agent/${agentId}`,
+        fields: { service },
+      })
+    return c.json({ removed })
   })
 
   /** An agent reports only of itself, and not of the future. */

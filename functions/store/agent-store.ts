@@ -10,6 +10,8 @@ import type { Page, PageRequest } from './page.ts'
 
 export interface Renewal {
   readonly agentId: AgentId
+  /** The token that let the agent in: a lock on it strikes the renewal. */
+  readonly token: string
   readonly service: IdentityKind
   readonly now: Instant
   /** Generation in the agent's current, unexpired certificate. */
@@ -66,6 +68,11 @@ export interface AgentStore {
     service: ServiceKind,
     resources: readonly Resource[],
   ): Promise<AnnounceOutcome>
+  /**
+   * Removes one service: its credential is renewed no more, what it announced is gone. The agent, its name and its other services
+   * stay. False when it had none.
+   */
+  removeService(agent: Agent, service: ServiceKind): Promise<boolean>
   /** Removes the agent, its identities, resources, names and keys. False when there was none. */
   remove(id: AgentId): Promise<boolean>
 }

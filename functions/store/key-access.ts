@@ -97,6 +97,7 @@ export const KEY_ACCESS = {
       'POLICY#freshness',
       'POLICYDOC#',
       'AGENT#',
+      'LIST#',
       'NAME#',
       'TUNNEL#',
       'LEASE',

@@ -12,6 +12,8 @@ export interface LockStore {
   list(now: Instant): Promise<Lock[]>
   /** Those in force on exactly this target; one read. Strongly consistent. */
   on(target: LockTarget, now: Instant): Promise<Lock[]>
+  /** Those in force on any of these; one read for each. Strongly consistent. */
+  onAny(targets: readonly LockTarget[], now: Instant): Promise<Lock[]>
   /** False when there was none. */
   remove(id: LockId): Promise<boolean>
 }

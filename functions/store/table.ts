@@ -169,6 +169,10 @@ export function lockedPartition(target: LockTarget): string {
       return joinKey('LOCKED', 'agent', target.agent)
     case 'role':
       return joinKey('LOCKED', 'role', target.role)
+    case 'service':
+      return joinKey('LOCKED', 'service', target.agent, target.service)
+    case 'token':
+      return joinKey('LOCKED', 'token', target.token)
   }
 }
 export const issuerPartition = (issuer: string): string => joinKey('ISSUER', issuer)

@@ -1,5 +1,6 @@
 /** docs/performance.md, made from bench/results: what was measured, on what, against what, and whether it reaches the target. */
 import { existsSync, readFileSync } from 'node:fs'
+import { NOTES } from './performance-notes.ts'
 
 interface Row {
   readonly figure: string
@@ -22,6 +23,11 @@ const PARTS = [
     'tunnel',
     'The tunnel',
     'user → proxy → agent → target in separate processes on loopback, TLS 1.3 on the tunnel, plain TCP at both ends',
+  ],
+  [
+    'distance',
+    'Distance',
+    'the tunnel between proxy and agent through a relay that delays each way by 50 ms',
   ],
   [
     'ssh',
@@ -90,5 +96,5 @@ export function performancePage(): string {
 Generated from \`bench/results\` by \`npm run docs\`. \`npm run bench\` measures everything. Only ratios against a baseline interleaved in the same run mean
 something: absolute figures are those of a small shared machine. The ratio is the first median over the second.
 `
-  return [intro, ...PARTS.map(section).filter(Boolean)].join('\n')
+  return [intro, ...PARTS.map(section).filter(Boolean), NOTES].join('\n')
 }

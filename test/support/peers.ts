@@ -14,6 +14,7 @@ export type PeerName =
   | 'ssh-agent'
   | 'rsync'
   | 'nginx'
+  | 'haproxy'
   | 'psql'
   | 'openssl'
   | 'curl'

@@ -1,11 +1,13 @@
 /** Agents in the table. See agent-store.ts for what each method promises. */
 import type { ServiceIdentity } from '../../../core/domain/agent.ts'
+import { lockTargetsOf } from '../../../core/domain/lock.ts'
 import type { AgentStore, Renewal, RenewalOutcome } from '../agent-store.ts'
 import type { LockStore } from '../lock-store.ts'
 import { keys } from '../table.ts'
 import {
   agentFromItem,
   claimKey,
+  claimName,
   holdersFromItem,
   identityFromItem,
   identityItem,
@@ -14,9 +16,10 @@ import {
 import { announce, removeAgent } from './announce.ts'
 import type { StagedEvents } from './events.ts'
 import { listPage, type ListDeps } from './list.ts'
+import { present } from './table-client.ts'
 
 type AgentDeps = ListDeps & {
-  readonly locks: Pick<LockStore, 'on'>
+  readonly locks: Pick<LockStore, 'onAny'>
   readonly events: Pick<StagedEvents, 'staged'>
 }
 
@@ -32,8 +35,8 @@ function judge(stored: ServiceIdentity, r: Renewal): 'next' | 'again' | 'copied'
 
 async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
   const { table, locks } = deps
-  if ((await locks.on({ kind: 'agent', agent: r.agentId }, r.now)).length > 0)
-    return { kind: 'locked' }
+  const strikes = lockTargetsOf({ id: r.agentId, service: r.service, token: r.token })
+  if ((await locks.onAny(strikes, r.now)).length > 0) return { kind: 'locked' }
   const item = await table.get(keys.identity(r.agentId, r.service))
   if (!item) return { kind: 'unknown' }
   const stored = identityFromItem(item)
@@ -88,6 +91,13 @@ export function createAgentStore(deps: AgentDeps): AgentStore {
     },
     renew: (renewal) => renew(deps, renewal),
     announce: (id, service, resources) => announce(table, id, service, resources),
+    async removeService(agent, service) {
+      const { id, nodeName } = agent
+      await announce(table, id, service, [])
+      // Announcing a node holds the agent's name; the agent keeps it, whatever it still runs.
+      await table.transact([claimName({ kind: 'node', name: nodeName }, id, false)])
+      return !(await table.transact([{ remove: keys.identity(id, service), when: present }]))
+    },
     async remove(id) {
       const items = await table.queryAll({ partition: partition(id) })
       const agentItem = items.find((item) => item['entity'] === 'agent')

@@ -12,6 +12,7 @@ import { seconds } from '../../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
 import { firstValues } from '../../../core/domain/name.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
+import { lockTargetsOf } from '../../../core/domain/lock.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { JoinCommit, JoinOutcome, JoinRefusal, JoinStore } from '../join-store.ts'
 import type { LockStore } from '../lock-store.ts'
@@ -104,7 +105,7 @@ const TRIES = 8
 
 export function createJoinStore(deps: {
   readonly table: TableClient
-  readonly locks: Pick<LockStore, 'on'>
+  readonly locks: Pick<LockStore, 'onAny'>
 }): JoinStore {
   const { table, locks } = deps
 
@@ -170,8 +171,12 @@ export function createJoinStore(deps: {
     const agentRow = of('agent')
     if (!agentRow) return undefined
     const agent = agentFromItem(agentRow)
-    if ((await locks.on({ kind: 'agent', agent: id }, join.now)).length > 0)
-      return refuse('locked', id)
+    const strikes = lockTargetsOf({
+      id,
+      service: join.service,
+      token: agent.tokenName,
+    })
+    if ((await locks.onAny(strikes, join.now)).length > 0) return refuse('locked', id)
     const identityRow = of('identity')
     const old = identityRow && identityFromItem(identityRow)
     const same = old?.generation === 1 && old.current === join.key

@@ -1,7 +1,8 @@
 /** Locks in the table: one item by id for the policy, the same by target for whoever asks about one agent or user. */
 import * as z from 'zod'
-import { seconds } from '../../../core/clock.ts'
-import { lockInForce, type Lock } from '../../../core/domain/lock.ts'
+import { seconds, type Instant } from '../../../core/clock.ts'
+import { lockInForce, type Lock, type LockTarget } from '../../../core/domain/lock.ts'
+import { SERVICE_KINDS } from '../../../core/domain/service.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { AgentId, LockId } from '../../../core/ids.ts'
 import type { LockStore } from '../lock-store.ts'
@@ -17,6 +18,12 @@ const schema = z.object({
     z.object({ kind: z.literal('user'), user: z.string() }),
     z.object({ kind: z.literal('agent'), agent: idOf<AgentId>() }),
     z.object({ kind: z.literal('role'), role: z.string() }),
+    z.object({
+      kind: z.literal('service'),
+      agent: idOf<AgentId>(),
+      service: z.enum(SERVICE_KINDS),
+    }),
+    z.object({ kind: z.literal('token'), token: z.string() }),
   ]),
   message: z.string().optional(),
   created: time,
@@ -33,6 +40,11 @@ const locked = codec('locked', schema, from)
 const DAY = 24 * 3600
 
 export function createLockStore({ table }: { readonly table: TableClient }): LockStore {
+  async function onTarget(target: LockTarget, now: Instant): Promise<Lock[]> {
+    const items = await table.queryAll({ partition: lockedPartition(target) })
+    return items.map((item) => locked.fromItem(item)).filter((lock) => lockInForce(lock, now))
+  }
+
   return {
     async create(lock) {
       const expires = lock.expires === undefined ? undefined : seconds(lock.expires)
@@ -61,9 +73,10 @@ export function createLockStore({ table }: { readonly table: TableClient }): Loc
         .filter((lock) => lockInForce(lock, now))
         .sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1))
     },
-    async on(target, now) {
-      const items = await table.queryAll({ partition: lockedPartition(target) })
-      return items.map((item) => locked.fromItem(item)).filter((lock) => lockInForce(lock, now))
+    on: onTarget,
+    async onAny(targets, now) {
+      const found = await Promise.all(targets.map((target) => onTarget(target, now)))
+      return found.flat()
     },
     async remove(id) {
       const item = await table.get(keys.lock(id))

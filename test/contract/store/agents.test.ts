@@ -41,6 +41,7 @@ describe('renewal', () => {
       current: i.current,
       next,
       ca: 'sha256:a',
+      token: 'fleet',
       certificateExpires: plus(f.now(), 24 * 60 * minute),
       ...fields,
     })

@@ -160,6 +160,49 @@ export function streamContract(name: string, setup: () => Promise<Pair>, megabyt
       expect([two.client.streams, two.server.streams]).toEqual([0, 0])
     })
 
+    // Attack: memory is used again; bytes of one stream in another's would be the worst that a tunnel can do.
+    test('a stream gets its own bytes and nobody else’s, though others are reset in the middle', async () => {
+      const pairs = await Promise.all(Array.from({ length: 24 }, () => connected()))
+      const scratch = Buffer.alloc(50_021)
+      const wrong: number[] = []
+      const checked = pairs.map(([here, there], i) => {
+        there.borrows = i % 2 === 0
+        return new Promise<number>((resolve) => {
+          let bytes = 0
+          there.ondata = (piece) => {
+            if (!piece.every((b) => b === i + 1)) wrong.push(i)
+            bytes += piece.length
+            there.consumed(piece.length)
+          }
+          there.onend = () => resolve(bytes)
+          there.onclose = (err) => err && resolve(-1)
+          there.start()
+          here.start()
+        })
+      })
+      pairs.forEach(([here], i) => {
+        let left = 30
+        const go = () => {
+          while (left > 0) {
+            // The same memory for every stream, overwritten as soon as writeCopy returns.
+            scratch.fill(i + 1)
+            const room = here.writeCopy(scratch)
+            scratch.fill(0)
+            left--
+            if (left === 15 && i % 3 === 0) return here.reset()
+            if (!room && left > 0) return
+          }
+          here.ondrain = undefined
+          here.end()
+        }
+        here.ondrain = go
+        go()
+      })
+      const got = await Promise.all(checked)
+      expect(wrong).toEqual([])
+      expect(got.filter((n) => n === 30 * scratch.length)).toHaveLength(16)
+    })
+
     test('a ping measures the round trip', async () => {
       expect(await two.client.ping()).toBeGreaterThanOrEqual(0)
       expect(two.client.rtt).toBeLessThan(Infinity)

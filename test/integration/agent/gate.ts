@@ -72,12 +72,17 @@ export interface AuditLine {
 
 /** `publicAddress`: what stands in front of the proxy, as in production a load balancer does. */
 export async function openGate(
-  options: Pick<ClusterDeps, 'issuers' | 'aws' | 'azure' | 'kubernetes' | 'publicAddress'> = {},
+  options: Pick<ClusterDeps, 'issuers' | 'aws' | 'azure' | 'kubernetes' | 'publicAddress'> & {
+    readonly clock?: Clock
+    /** Where the directories go; default: the one for temporary files. */
+    readonly root?: string
+  } = {},
 ): Promise<Gate> {
-  const dir = mkdtempSync(join(tmpdir(), 'postern-agent-'))
+  const dir = mkdtempSync(join(options.root ?? tmpdir(), 'postern-agent-'))
   const log = recordingLog()
   const stopping = closer()
-  const cli = { clock: systemClock, random: systemRandom }
+  const clock = options.clock ?? systemClock
+  const cli = { clock, random: systemRandom }
   const cluster = await startCluster({
     cli,
     dataDir: join(dir, 'plane'),
@@ -87,12 +92,12 @@ export async function openGate(
     ...options,
   })
   const { plane } = cluster
-  const trust = { system: false, ca: plane.caBundle.host.x509 }
+  const trust = () => ({ system: false, ca: plane.caBundle.host.x509 })
   const { operatorKey } = await plane.bootstrap({
     user: 'owner',
     roles: ['access', 'editor', 'auditor'],
   })
-  const operator = apiClient({ baseUrl: cluster.origin, trust, bearer: operatorKey })
+  const operator = apiClient({ baseUrl: cluster.origin, trust, bearer: operatorKey, clock })
   const agents: RunningAgent[] = []
   const sessions: ProxySession[] = []
   const listeners: AppListener[] = []
@@ -106,7 +111,11 @@ export async function openGate(
       `  proxy_server: ${cluster.address}`,
       ...(spec.token === undefined ? [] : [`  auth_token: ${spec.token}`]),
       ...(spec.joinParams === undefined ? [] : [`  join_params: ${spec.joinParams}`]),
-      ...(spec.pins === false ? [] : [`  ca_pin: ${plane.caPins.join()}`]),
+      ...(spec.pins === false
+        ? []
+        : [
+            `  ca_pin: ${plane.caPins.length === 1 ? plane.caPins.join() : JSON.stringify(plane.caPins)}`,
+          ]),
       spec.services ?? 'app_service: { enabled: true, apps: [] }',
     ].join('\n')
 
@@ -142,7 +151,7 @@ export async function openGate(
         config: parseAgentConfig(text, { hostname: 'test-host' }),
         log: own,
         env: { PATH: process.env['PATH'], ...spec.env },
-        ...(spec.clock ? { clock: spec.clock } : {}),
+        clock: spec.clock ?? clock,
       })
       agents.push(agent)
       return { agent, log: own, dataDir: agent.config.dataDir, yaml: text }
@@ -172,9 +181,11 @@ export async function openGate(
         knownHosts: knownHosts(plane.cluster, plane.caBundle.host.ssh),
         sshConfig: '',
         policyKeys: plane.caBundle.policy,
+        caVersion: plane.caVersion,
       })
       const session = openProxySession({
         profile: await loadProfile(profileDir),
+        clock,
         onResumed: () => log.info('test.resumed', { user: name }),
       })
       sessions.push(session)

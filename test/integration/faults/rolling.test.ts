@@ -39,7 +39,7 @@ describe.skipIf(missing('ssh', 'scp'))('three proxies', () => {
       services: { ssh_service: { enabled: true } },
     })
     await twoTunnels()
-  }, 120_000)
+  }, 240_000)
   afterAll(() => cluster.close())
 
   test('an agent holds tunnels to two of them, and a user who lands on any is brought to it', async () => {
@@ -59,7 +59,7 @@ describe.skipIf(missing('ssh', 'scp'))('three proxies', () => {
     }
     const relayed = [...proxies.values()].filter((p) => p.said().includes('proxy.stream_relayed'))
     expect(relayed).toHaveLength(3)
-  }, 120_000)
+  }, 240_000)
 
   test('a rolling restart under load loses no stream and no new connection', async () => {
     const from = join(cluster.home.dir, 'original')
@@ -134,5 +134,5 @@ describe.skipIf(missing('ssh', 'scp'))('three proxies', () => {
       expect(await closed).toBe(9)
       expect(said()).toContain(`after=${n + 40}`)
     }
-  }, 120_000)
+  }, 240_000)
 })

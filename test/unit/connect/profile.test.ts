@@ -35,7 +35,7 @@ afterEach(() => rmSync(join(dir, '..'), { recursive: true, force: true }))
 
 test('what was saved is loaded, private on disk, with nothing left over', async () => {
   await saveProfile(dir, { ...made, operatorKey: 'pst_key_x' })
-  expect(await loadProfile(dir)).toEqual({ ...made, operatorKey: 'pst_key_x', dir })
+  expect(await loadProfile(dir)).toEqual({ ...made, operatorKey: 'pst_key_x', dir, caVersion: 0 })
   expect((await stat(dir)).mode & 0o777).toBe(0o700)
   const names = await readdir(dir)
   expect(names.filter((name) => name.startsWith('.'))).toEqual([])

@@ -1,0 +1,21 @@
+/** What the figures of docs/performance.md do not say by themselves: where the time goes, what was tried, what is missed and why. */
+export const NOTES = `## What misses its target, and why
+
+**One stream against \`ssh -R\`** (0.66 to 1.0, target 0.85). Profile of proxy and agent under bulk (\`perf record\`, busy machine): AES-GCM 17 %, copying in user space 11 %, copying in
+the kernel 11 %, the rest spread thin; nothing of ours above 2 %, the garbage collector gone. A TLS hop between two Node processes with reused memory takes 1.2 s/GB by itself (0.62 to send, 0.59 to receive),
+\`ssh\` and \`sshd\` together 1.1 to 1.9 with two hops and their own copies. What is left is inside Node: OpenSSL through memory BIOs (two more copies than a socket BIO), a call into JavaScript
+for each 16 KiB record, no kernel TLS.
+Tried: \`ws\` with fragments, writev instead of one copied message (no difference), writes of 16, 64 and 256 KiB (no difference above 16), V8 heap flags (move the cost around), 'data' events
+against a reused buffer (receiving 0.94 to 0.59 s/GB), new against reused write buffers (0.83 to 0.62).
+
+**Echo beside bulk** (target 1.5 ms). On a machine with a load of 20 on two cores no figure in milliseconds means anything: \`ssh -R\` itself took 150 ms. The ratio does: 0.3 of \`ssh -R\` at p99,
+where the target is 1.5 to 2.5 = 0.6.
+
+**Streams opened per second** (target 4,000): limited by processor time for each open in four processes; read it against nginx and haproxy in the same row.
+
+**ssh through everything** (0.55, target 0.7). The agent's SSH server runs without ssh2's native cipher, which needs a compiler at installation: each packet makes a cipher object in JavaScript. Every
+byte also passes a ProxyCommand's two pipes and a thread boundary. Not improved yet.
+
+**Not measured.** chisel (not in Debian). pgbench: the database service does not exist yet. Network distance by \`tc netem\`: the module is missing on the machine that these figures are from, so a delaying relay stands in,
+and \`test/unit/tunnel/distance.test.ts\` holds the windows to 40 MB/s over 100 ms in virtual time.
+`
