@@ -36,7 +36,7 @@ export async function newerCas(
   return {
     hostCas: next.cas.host.x509,
     knownHosts: knownHosts(cluster, next.cas.host.ssh),
-    policyKeys: next.cas.policy as readonly JsonWebKeyLike[],
+    policyKeys: next.cas.policy,
     caVersion: next.version,
   }
 }

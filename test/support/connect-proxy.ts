@@ -25,7 +25,8 @@ export async function connectProxy(names: ReadonlyMap<string, number>): Promise<
   const refused: string[] = []
   const sockets = new Set<Socket>()
 
-  function judge({ url = '', headers }: IncomingMessage): number | 400 | 403 | 407 {
+  /** The port of loopback to connect to, or the status to refuse with. */
+  function judge({ url = '', headers }: IncomingMessage): number {
     if (headers.host !== url || !/^[^/@]+:\d{1,5}$/.test(url)) return 400
     if (headers['proxy-authorization'] !== login) return 407
     return names.get(url) ?? Number(/^127\.0\.0\.1:(\d+)$/.exec(url)?.[1] ?? 403)

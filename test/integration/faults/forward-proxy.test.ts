@@ -82,11 +82,14 @@ describe.skipIf(missing('ssh'))('behind an HTTP CONNECT proxy', () => {
   }, 60_000)
 
   test('postern ls goes through it, and past it where NO_PROXY says so', async () => {
-    expect(await ls()).toMatchObject({ code: 0, stdout: expect.stringContaining('web-1') })
+    const through = await ls()
+    expect(through.stdout).toContain('web-1')
+    expect(through.code).toBe(0)
     expect(sinceThen()).toEqual([api])
     seen = forward.made.length
     const past = await ls({ NO_PROXY: '10.0.0.0/8, 127.0.0.0/8' })
-    expect(past).toMatchObject({ code: 0, stdout: expect.stringContaining('web-1') })
+    expect(past.stdout).toContain('web-1')
+    expect(past.code).toBe(0)
     expect(sinceThen()).toEqual([])
   }, 60_000)
 
