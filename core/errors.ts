@@ -270,6 +270,11 @@ export const ERRORS = {
     ),
     'caller',
   ),
+  ERR_STORE_NEWER: caller(
+    503,
+    'The table was written by a newer release',
+    'Run that release or a later one; docs/operations/run.md.',
+  ),
   ERR_DATA_DIR_HELD: caller(
     409,
     'Another process holds this data directory',

@@ -2,6 +2,7 @@
 import { Tags, type App } from 'aws-cdk-lib'
 import type { Artefacts } from './artefacts.ts'
 import type { DeployContext } from './context.ts'
+import { Agents } from './stacks/agents.ts'
 import { ControlPlane } from './stacks/control-plane.ts'
 import { Proxies } from './stacks/proxies.ts'
 import { Network } from './stacks/network.ts'
@@ -10,6 +11,8 @@ export interface PosternStacks {
   readonly network: Network
   readonly plane: ControlPlane
   readonly proxies: Proxies
+  /** With `postern:agents` alone. */
+  readonly agents: Agents | undefined
 }
 
 export function posternStacks(
@@ -38,6 +41,16 @@ export function posternStacks(
     plane,
     artefacts,
   })
+  const agents =
+    context.agents === 0
+      ? undefined
+      : new Agents(app, 'PosternAgents', context, {
+          env,
+          description: 'Postern agents: machines that join by their role',
+          network,
+          plane,
+          artefacts,
+        })
   Tags.of(app).add('postern', context.cluster)
-  return { network, plane, proxies }
+  return { network, plane, proxies, agents }
 }

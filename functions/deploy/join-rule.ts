@@ -67,7 +67,7 @@ export function joinRule(deps: JoinRuleDeps): (change: Change) => Promise<Made> 
       return { id: change.id }
     }
     // Machines that cannot join yet would only be started and given up again, one after the other, for as long as a deployment waits.
-    if (!(await deps.stores.cluster.get())?.cas) throw new AppError('ERR_CLUSTER_NEW')
+    if (!(await deps.stores.cluster.get())) throw new AppError('ERR_CLUSTER_NEW')
     const token = tokenOf(change.properties, deps)
     await remove(deps, token.name)
     await deps.stores.tokens.create(token, undefined)

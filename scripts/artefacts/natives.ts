@@ -94,22 +94,13 @@ export function runtimeEntries(cache: string, arch: Arch): Entry[] {
   ]
 }
 
-/** Native parts as packages beside the bundles. bufferutil has no build for arm64: there its JavaScript runs. */
+/** The native part as packages beside the bundles. */
 export function nativeEntries(cache: string, arch: Arch, modules: string): Entry[] {
   const koffiDir = unpacked(cache, NATIVES[arch].koffi)
-  const bufferutil = [
-    ...entriesOf(path.join(modules, 'bufferutil'), 'lib/node_modules/bufferutil', (name) =>
-      /^(package\.json|LICENSE|index\.js|fallback\.js|prebuilds\/linux-x64\/.*)$/.test(name),
-    ),
-    ...entriesOf(path.join(modules, 'node-gyp-build'), 'lib/node_modules/node-gyp-build', (name) =>
-      /^(package\.json|LICENSE|index\.js|node-gyp-build\.js)$/.test(name),
-    ),
-  ]
   return [
     ...entriesOf(path.join(modules, 'koffi'), 'lib/node_modules/koffi', (name) =>
       KOFFI_RUNS.test(name),
     ),
     ...entriesOf(koffiDir, `lib/node_modules/@koromix/koffi-linux-${arch}`, () => true),
-    ...(arch === 'x64' ? bufferutil : []),
   ]
 }

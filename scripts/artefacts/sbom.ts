@@ -63,7 +63,7 @@ export function sbom(paths: readonly string[], version: string): string {
   const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
     packages: Record<string, Locked>
   }
-  const shipped = ['koffi', 'bufferutil', 'node-gyp-build'].map((name) => `node_modules/${name}`)
+  const shipped = ['node_modules/koffi']
   const bundled = [...new Set([...paths, ...shipped])].map((at) => {
     const locked = lock.packages[at]
     if (!locked) throw new Error(`${at}: is bundled and not in package-lock.json`)

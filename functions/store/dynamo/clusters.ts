@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
 import type { CaBundle, JsonWebKeyLike } from '../../../core/domain/policy.ts'
+import { AppError } from '../../../core/errors.ts'
 import type { Cluster, ClusterStore } from '../cluster-store.ts'
 import { keys } from '../table.ts'
 import { codec, time } from './codec.ts'
@@ -34,16 +35,31 @@ const itemOf = (cluster: Cluster): Plain =>
     cas: cluster.cas && textOf(cluster.cas),
   })
 
+/**
+ * The row's version is that of the whole table: every part reads it before it does anything, so a release that cannot read what a newer
+ * one wrote stops here, before it has changed anything.
+ */
+const TABLE_VERSION = 1
+function fromItem(item: Plain): Cluster {
+  const v = item['v']
+  if (typeof v === 'number' && v > TABLE_VERSION)
+    throw new AppError(
+      'ERR_STORE_NEWER',
+      `The table is at version ${v}; this release knows ${TABLE_VERSION}`,
+    )
+  return clusters.fromItem(item)
+}
+
 export function createClusterStore({ table }: { readonly table: TableClient }): ClusterStore {
   return {
     async get() {
       const item = await table.get(keys.cluster())
-      return item && clusters.fromItem(item)
+      return item && fromItem(item)
     },
     async init(cluster) {
       const item = itemOf(cluster)
       const { done, old } = await table.write({ put: item, when: absent })
-      return clusters.fromItem(done || !old ? item : old)
+      return fromItem(done || !old ? item : old)
     },
   }
 }

@@ -247,7 +247,11 @@ describe('an owner who is locked', () => {
     expect(await keyOf()).not.toBe(old)
     const log = parsed(await owner(['events', '--type', 'lock.delete', '--json']))
     expect(log).toMatchObject([
-      { actor: user, resource: `user/${user}`, reason: expect.stringContaining('break-glass') },
+      {
+        actor: user,
+        resource: `user/${user}`,
+        reason: expect.stringContaining('break-glass') as string,
+      },
     ])
   })
 
@@ -261,7 +265,7 @@ describe('an owner who is locked', () => {
     expect((await owner(['get', 'users'])).code).toBe(0)
     const log = parsed(await owner(['events', '--type', 'role.put', '--limit', '1', '--json']))
     expect(log).toMatchObject([
-      { resource: 'role/editor', reason: expect.stringContaining('break') },
+      { resource: 'role/editor', reason: expect.stringContaining('break') as string },
     ])
   })
 })
