@@ -11,18 +11,15 @@ import { createRenewer, type RenewTrace } from '../join/renew.ts'
 
 type Trace = JoinTrace & RenewTrace
 
-const fieldsOf = ({
-  node,
-  agent,
-  expires,
-  logged: _,
-  ...rest
-}: Trace): Record<string, EventField> => ({
-  ...rest,
-  ...(node === undefined ? {} : { node }),
-  ...(agent === undefined ? {} : { agent }),
-  ...(expires === undefined ? {} : { expires: iso(expires) }),
-})
+function fieldsOf(trace: Trace): Record<string, EventField> {
+  const { node, agent, expires, logged, ...rest } = trace
+  return {
+    ...rest,
+    ...(node === undefined ? {} : { node }),
+    ...(agent === undefined ? {} : { agent }),
+    ...(expires === undefined ? {} : { expires: iso(expires) }),
+  }
+}
 
 const entryOf = (c: Ctx, type: EventType, trace: Trace): AuditEntry => ({
   type,

@@ -1,6 +1,7 @@
 /**
- * Prices that docs/cost.md reckons with, in USD. They are facts of AWS's public price pages (https://aws.amazon.com/<service>/pricing/), copied by
- * hand; AWS changes them, and other regions cost 0 to 30 % more.
+ * Prices that docs/cost.md reckons with, in USD. Fargate, DynamoDB and KMS were seen quoted on other people's pages; Lambda, HTTP API, logs,
+ * load balancer, addresses and egress were written from memory. None is yet held against AWS's own price list
+ * (https://aws.amazon.com/<service>/pricing/); AWS changes them, and other regions cost 0 to 30 % more.
  */
 export const PRICES = {
   read: '2026-11-26',

@@ -234,7 +234,12 @@ test('the counts are those that docs/cost.md shows (npm run cost)', () => {
   const text = `${JSON.stringify(results, null, 2)}\n`
   if (process.env['POSTERN_WRITE_COST'] !== undefined) writeFileSync(FILE, text)
   const { operations, bytes: known } = readResults()
-  expect(operations).toEqual(counted)
+  // A call that comes when the CAs were read LIMITS.caRefresh ago reads their rows again: three units at most.
+  const without = (costs: Readonly<Record<string, Cost>>) =>
+    Object.entries(costs).map(([name, cost]) => [name, { ...cost, readUnits: 0 }])
+  expect(without(operations)).toEqual(without(counted))
+  for (const [name, { readUnits }] of Object.entries(counted))
+    expect(Math.abs(readUnits - (operations[name]?.readUnits ?? 0)), name).toBeLessThanOrEqual(3)
   // Signatures and times vary by a byte or two.
   expect(Math.abs(known.stamp - bytes.stamp)).toBeLessThan(16)
 })
