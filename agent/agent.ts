@@ -31,6 +31,7 @@ import { startRunner, type ServiceRunner } from './service-runner.ts'
 import { isSettled, type ServiceState, type StateListener } from './service-state.ts'
 import { isRunnable, SERVICES, type RunnableKind } from './services/registry.ts'
 import { createReplayGuard } from './streams/replay.ts'
+import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface AgentDeps {
   readonly config: AgentConfig
@@ -39,7 +40,7 @@ export interface AgentDeps {
   readonly log: Log
   /** Where this agent counts. */
   readonly metrics: Metrics
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
   /** For PATH of label commands, and what CI systems and clouds tell about themselves. Never handed to sessions. */
   readonly env: Env
 }

@@ -23,6 +23,7 @@ import type { Log } from '../core/log.ts'
 import { fetchOfferedCas, pinMismatch, systemTrust, type Trust } from '../net/trust.ts'
 import { readPrivate, writeAtomic } from './identity/files.ts'
 import type { PolicyKeeper } from './policy/keeper.ts'
+import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface ClusterInfo {
   readonly cluster: string
@@ -49,7 +50,7 @@ export interface ClusterFinderOptions {
   readonly caPins: readonly string[]
   readonly clock: Clock
   readonly random: Random
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
   readonly learnt: Pick<PolicyKeeper, 'cas' | 'takeCas'>
   readonly log: Log
 }

@@ -17,6 +17,7 @@ import type { PolicyKeeper } from './policy/keeper.ts'
 import { standingOf, type Standing } from './policy/trusted-cas.ts'
 import { renewalDelay, renewOnce } from './renew.ts'
 import { retrying } from './retry.ts'
+import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface EnrolmentDeps {
   readonly kind: IdentityKind
@@ -31,7 +32,7 @@ export interface EnrolmentDeps {
   readonly machineClock: Clock
   readonly random: Random
   readonly log: Log
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
   readonly signal: AbortSignal
   /** Puts an identity in force. */
   hold(next: HeldIdentity): Promise<void>

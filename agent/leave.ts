@@ -11,6 +11,7 @@ import { apiClient } from '../net/http-client.ts'
 import type { ClusterFinder } from './cluster.ts'
 import type { HeldIdentity, IdentityStore } from './identity/store.ts'
 import { retrying } from './retry.ts'
+import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface LeaveDeps {
   readonly store: IdentityStore
@@ -19,7 +20,7 @@ export interface LeaveDeps {
   readonly machineClock: Clock
   readonly random: Random
   readonly log: Log
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
   /** The configuration may take the service up again while we try. */
   stillGone(kind: ServiceKind): boolean
   readonly signal: AbortSignal

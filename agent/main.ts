@@ -10,7 +10,7 @@ import type { ServiceKind } from '../core/domain/service.ts'
 import { createAgent } from './agent.ts'
 import { loadAgentConfig } from './config-file.ts'
 import type { AgentConfig } from './config.ts'
-import { httpsProxyFor } from './env.ts'
+import { forwardProxy } from '../net/forward-proxy.ts'
 import { openAgentDiagnostics } from './diagnostics.ts'
 import { createLog } from './log.ts'
 import type { ServiceState } from './service-state.ts'
@@ -77,7 +77,7 @@ export async function startAgent(options: StartAgentOptions): Promise<RunningAge
     random,
     log,
     metrics,
-    httpsProxy: httpsProxyFor(config.proxyServer, env),
+    httpsProxy: forwardProxy(env),
     env,
   })
   const diagnostics = await openAgentDiagnostics(config, { agent, metrics, clock, log }).catch(

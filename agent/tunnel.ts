@@ -25,6 +25,7 @@ import type { AgentService, ServiceContext } from './services/service.ts'
 import { createDispatch } from './streams/dispatch.ts'
 import type { ReplayGuard } from './streams/replay.ts'
 import { createLegs, type Leg } from './legs.ts'
+import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface TunnelKeeperDeps {
   readonly kind: ServiceKind
@@ -40,7 +41,7 @@ export interface TunnelKeeperDeps {
   readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
   audit: ServiceContext['audit']
   onState(state: ServiceState): void
 }

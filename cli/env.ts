@@ -1,7 +1,7 @@
 /** The environment variables that the command reads, all of them here. */
+import { forwardProxy, type ForwardProxy } from '../net/forward-proxy.ts'
+
 export interface Env {
-  /** All of it, for what reads it as the agent does. */
-  readonly machine: Readonly<Record<string, string | undefined>>
   /** A profile's directory, or its name under ~/.postern. */
   readonly profile: string | undefined
   readonly home: string | undefined
@@ -15,8 +15,8 @@ export interface Env {
   readonly caPin: string | undefined
   /** For `edit`. */
   readonly editor: string | undefined
-  /** A forward proxy for outgoing connections. */
-  readonly httpsProxy: string | undefined
+  /** The forward proxy for outgoing connections: HTTPS_PROXY and NO_PROXY. */
+  readonly httpsProxy: ForwardProxy
   /** Where the table is, as the AWS SDK reads it, and the region that its requests are signed for. */
   readonly dynamoEndpoint: string | undefined
   readonly region: string | undefined
@@ -33,11 +33,10 @@ const text = (value: string | undefined): string | undefined => (value === '' ? 
 
 export function readEnv(env: Readonly<Record<string, string | undefined>> = process.env): Env {
   return {
-    machine: env,
     profile: text(env['POSTERN_PROFILE']),
     home: text(env['HOME']),
     user: text(env['USER']),
-    httpsProxy: text(env['HTTPS_PROXY']) ?? text(env['https_proxy']),
+    httpsProxy: forwardProxy(env),
     token: text(env['POSTERN_TOKEN'])?.trim(),
     address: text(env['POSTERN_ADDRESS']),
     caPin: text(env['POSTERN_CA_PIN']),

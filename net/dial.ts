@@ -3,14 +3,14 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import { AppError, isAppError } from '../core/errors.ts'
 import type { Clock } from '../core/clock.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export interface DialOptions {
   readonly host: string
   readonly port: number
   /** Absent: plain TCP. */
   readonly tls?: ConnectionOptions | undefined
-  /** `http://[user:password@]host:port`, as HTTPS_PROXY gives it. */
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
   /** Milliseconds until the connection must stand. */
   readonly timeout: number
   readonly clock: Clock
@@ -31,8 +31,9 @@ export async function dial(options: DialOptions): Promise<Socket> {
   options.signal?.addEventListener('abort', onAbort, { once: true })
   if (options.signal?.aborted) onAbort()
   try {
-    const carrier = options.proxy
-      ? await throughProxy(new URL(options.proxy), options, gaveUp.signal)
+    const proxy = options.proxy?.(options.host, options.port)
+    const carrier = proxy
+      ? await throughProxy(proxyUrl(proxy), options, gaveUp.signal)
       : await ready(
           () => connectTcp({ host: options.host, port: options.port, noDelay: true }),
           'connect',
@@ -116,14 +117,18 @@ function secure(
   })
 }
 
+function proxyUrl(given: string): URL {
+  const url = URL.canParse(given) ? new URL(given) : undefined
+  if (url?.protocol === 'http:') return url
+  throw new AppError('ERR_CONFIG_INVALID', 'HTTPS_PROXY: use http://host:port')
+}
+
 /** RFC 9110 section 9.3.6. */
 async function throughProxy(
   proxy: URL,
   options: DialOptions,
   signal: AbortSignal,
 ): Promise<Socket> {
-  if (proxy.protocol !== 'http:')
-    throw new AppError('ERR_CONFIG_INVALID', 'HTTPS_PROXY: use http://host:port')
   const host = proxy.hostname.replace(/^\[|\]$/g, '')
   const port = Number(proxy.port || 80)
   const socket = await ready(() => connectTcp({ host, port, noDelay: true }), 'connect', signal)

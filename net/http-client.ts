@@ -11,6 +11,7 @@ import type { OwnIdentity } from '../core/tunnel/handshake.ts'
 import { printable } from '../core/tunnel/reset-reason.ts'
 import { dialAgent, exchange, type Answer } from './http-exchange.ts'
 import { tlsOptions, type Trust } from './trust.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export interface ApiClientOptions {
@@ -27,8 +28,7 @@ export interface ApiClientOptions {
   readonly sign?: ((request: RequestToAuthorize) => Readonly<Record<string, string>>) | undefined
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
-  /** `HTTPS_PROXY` as the environment gives it. */
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
 }
 export interface RequestToAuthorize {
   readonly method: string

@@ -7,6 +7,7 @@ import { AppError, isAppError } from '../core/errors.ts'
 import type { Clock } from '../core/clock.ts'
 import { dial } from './dial.ts'
 import { LIMITS } from '../core/limits.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export interface Exchange {
   readonly method: string
@@ -21,7 +22,7 @@ export interface Exchange {
   readonly maxBytes: number
   readonly clock: Clock
   readonly signal?: AbortSignal | undefined
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
   /** The machine's own metadata service, which has no TLS and lies on no network that others are on. */
   readonly metadataService?: boolean | undefined
   /** Keeps connections; default: one for this exchange. */
@@ -46,7 +47,7 @@ export function checkScheme(url: URL): void {
 interface AgentParts {
   readonly tls: ConnectionOptions
   readonly clock: Clock
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
 }
 type Created = (err: Error | null, socket?: unknown) => void
 

@@ -17,13 +17,13 @@ import { HandshakeChannel } from './handshake-channel.ts'
 import { tlsOptions, type Trust } from './trust.ts'
 import { upgrade, type TunnelPurpose } from './tunnel-client.ts'
 import { TUNNEL_PATH } from './tunnel-path.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export interface Hop {
   readonly host: string
   readonly port: number
   readonly clock: Clock
-  /** `HTTPS_PROXY` as the environment gives it. */
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
 }
 
 /** Rejects with what the resolver said, or ERR_TIMEOUT. */
@@ -88,7 +88,7 @@ export interface ProxyProbe {
   readonly purpose: TunnelPurpose
   readonly clock: Clock
   readonly random: Random
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
 }
 
 /**

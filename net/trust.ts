@@ -14,6 +14,7 @@ import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import { extraRoots } from './env.ts'
 import { exchange } from './http-exchange.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export interface Trust {
   /** Accept what the machine accepts. */
@@ -89,8 +90,7 @@ export interface FetchCaOptions {
   readonly url: string
   readonly pins: readonly string[]
   readonly signal?: AbortSignal | undefined
-  /** `HTTPS_PROXY` as the environment gives it. */
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
 }
 
 /**

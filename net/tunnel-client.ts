@@ -29,6 +29,7 @@ import { checkScheme } from './http-exchange.ts'
 import { tlsOptions, type Trust } from './trust.ts'
 import { TUNNEL_PATH } from './tunnel-path.ts'
 import { requestUpgrade, type Upgraded } from './websocket/upgrade.ts'
+import type { ForwardProxy } from './forward-proxy.ts'
 
 export type { TunnelPurpose }
 
@@ -48,8 +49,7 @@ export interface TunnelClientOptions extends SessionHandlers {
   /** Default: one budget for this process. */
   readonly budget?: WindowBudget | undefined
   readonly signal?: AbortSignal | undefined
-  /** `HTTPS_PROXY` as the environment gives it. */
-  readonly proxy?: string | undefined
+  readonly proxy?: ForwardProxy | undefined
   readonly limits?: Partial<TunnelLimits> | undefined
 }
 export interface ConnectedTunnel {

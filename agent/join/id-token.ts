@@ -9,11 +9,12 @@ import type { Clock } from '../../core/clock.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { exchange, type Answer } from '../../net/http-exchange.ts'
 import type { Env } from '../env.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
 export interface Machine {
   readonly env: Env
   readonly clock: Clock
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
 }
 /** Throws ERR_TOKEN_NEEDED saying what is missing, or what the call failed with. */
 export type IdTokenSource = (

@@ -1,5 +1,4 @@
 /** The way of `postern doctor -c FILE` from an agent's machine to the cluster, as the agent would go it. */
-import { httpsProxyFor } from '../../agent/env.ts'
 import type { AgentConfig } from '../../agent/config.ts'
 import type { HeldIdentity } from '../../agent/identity/store.ts'
 import { readCertificate, toPem } from '../../core/certs/x509-read.ts'
@@ -15,8 +14,9 @@ import {
   withoutLogin,
   type Way,
 } from '../doctor/hops.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
-async function trustFor(config: AgentConfig, httpsProxy: string | undefined): Promise<Trust> {
+async function trustFor(config: AgentConfig, httpsProxy: ForwardProxy | undefined): Promise<Trust> {
   if (config.caPins.length === 0) return systemTrust
   const { ca } = await fetchPinnedCa({
     url: config.proxyServer,
@@ -32,11 +32,13 @@ export async function examineNetwork(
   config: AgentConfig,
   held: readonly HeldIdentity[],
 ): Promise<void> {
-  const httpsProxy = httpsProxyFor(config.proxyServer, cli.env.machine)
+  const { httpsProxy } = cli.env
+  const { hostname, port } = new URL(config.proxyServer)
+  const through = httpsProxy(hostname, Number(port || 443))
   await exam.check('HTTPS_PROXY', '', () =>
-    httpsProxy === undefined
+    through === undefined
       ? 'not used from here; the agent’s service may have another environment'
-      : `used: ${withoutLogin(httpsProxy)}`,
+      : `used: ${withoutLogin(through)}`,
   )
   const { origin } = new URL(config.proxyServer)
   let trust: Trust = systemTrust
@@ -93,7 +95,7 @@ async function request(
     readonly api: string
     readonly origin: string
     readonly trust: Trust
-    readonly httpsProxy: string | undefined
+    readonly httpsProxy: ForwardProxy | undefined
   },
 ): Promise<string> {
   const other = new URL(to.api).origin !== to.origin

@@ -10,6 +10,7 @@ import { isAppError } from '../../core/errors.ts'
 import { fetchOfferedCas } from '../../net/trust.ts'
 import { knownHosts } from '../ssh-config.ts'
 import { saveCas, type ProfileCas, type StoredProfile } from './profile.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
 export interface KnownCas {
   readonly cluster: string
@@ -23,7 +24,7 @@ export interface KnownCas {
 export async function newerCas(
   known: KnownCas,
   now: Instant,
-  httpsProxy: string | undefined,
+  httpsProxy: ForwardProxy | undefined,
 ): Promise<ProfileCas | undefined> {
   const offered = await fetchOfferedCas({ url: known.api, pins: [], proxy: httpsProxy })
   if (!offered.signed) return undefined
@@ -35,7 +36,7 @@ export async function newerCas(
   return {
     hostCas: next.cas.host.x509,
     knownHosts: knownHosts(cluster, next.cas.host.ssh),
-    policyKeys: next.cas.policy as readonly JsonWebKeyLike[],
+    policyKeys: next.cas.policy,
     caVersion: next.version,
   }
 }
@@ -44,7 +45,7 @@ export async function newerCas(
 export async function followCas(
   profile: StoredProfile,
   now: Instant,
-  httpsProxy: string | undefined,
+  httpsProxy: ForwardProxy | undefined,
 ): Promise<StoredProfile> {
   try {
     const next = await newerCas(profile, now, httpsProxy)

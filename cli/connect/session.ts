@@ -23,6 +23,7 @@ import { createTunnels, type HeldTunnel } from './tunnels.ts'
 import { credentialOf, loadProfile, type Credential, type StoredProfile } from './profile.ts'
 import { createRoutes, type FoundRoute } from './routes.ts'
 import { trustOf } from './trust.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
 export interface ProxySessionOptions {
   readonly profile: StoredProfile
@@ -32,8 +33,7 @@ export interface ProxySessionOptions {
   onResumed?: (() => void) | undefined
   /** Ends the session, and what is being opened. */
   readonly signal?: AbortSignal | undefined
-  /** `HTTPS_PROXY` as the environment gives it. */
-  readonly httpsProxy?: string | undefined
+  readonly httpsProxy?: ForwardProxy | undefined
 }
 
 export interface ResourceName {

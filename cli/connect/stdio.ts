@@ -9,13 +9,14 @@ import { AppError, badField } from '../../core/errors.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { loadProfile } from './profile.ts'
 import { openProxySession, type ResourceName } from './session.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
 export interface StdioOptions {
   readonly profileDir: string
   /** `web-1:22`, `web-1.<cluster>:22`, `web-1`: what %h:%p gave. The port is not looked at. */
   readonly target: string
   readonly kind?: ResourceName['kind'] | undefined
-  readonly httpsProxy?: string | undefined
+  readonly httpsProxy?: ForwardProxy | undefined
   /** For tests; the default is this process's own. */
   readonly stdin?: Readable | undefined
   readonly stdout?: Writable | undefined

@@ -12,6 +12,7 @@ import { tlsOptions, type Trust } from '../../net/trust.ts'
 import type { TunnelPurpose } from '../../net/tunnel-client.ts'
 import type { Cli } from '../cli.ts'
 import { Problem, warning, type Examination } from './examination.ts'
+import type { ForwardProxy } from '../../net/forward-proxy.ts'
 
 export interface Way {
   readonly cli: Cli
@@ -20,7 +21,7 @@ export interface Way {
   readonly origin: string
   readonly trust: Trust
   readonly pins: readonly string[]
-  readonly httpsProxy: string | undefined
+  readonly httpsProxy: ForwardProxy | undefined
 }
 
 const portOf = (url: URL): number => Number(url.port || 443)
@@ -43,14 +44,18 @@ function rootCode(e: unknown): string {
 /** A forward proxy's address without the name and password that may be in it. */
 export const withoutLogin = (url: string): string => url.replace(/\/\/[^@/]*@/, '//…@')
 
+/** The forward proxy that leads there, if one does. */
+const proxyOf = (hop: Hop): string | undefined => hop.proxy?.(hop.host, hop.port)
+
 function tcpProblem(e: unknown, hop: Hop): Problem {
+  const proxy = proxyOf(hop)
   const code = rootCode(e)
   const at = `${hop.host}:${hop.port}`
   const options = { cause: e, code: 'ERR_UNREACHABLE' } as const
-  if (hop.proxy !== undefined)
+  if (proxy !== undefined)
     return new Problem(
       `not reached through HTTPS_PROXY (${reasonOf(e)})`,
-      `check HTTPS_PROXY=${withoutLogin(hop.proxy)}: it must run and allow CONNECT to ${at}; NO_PROXY takes an address out`,
+      `check HTTPS_PROXY=${withoutLogin(proxy)}: it must run and allow CONNECT to ${at}; NO_PROXY takes an address out`,
       options,
     )
   if (code === 'ECONNREFUSED')
@@ -135,10 +140,10 @@ export async function examineWay(way: Way): Promise<boolean> {
   const { exam, pins, trust } = way
   const hop = hopOf(way)
   const at = `${hop.host}:${hop.port}`
-  const through = hop.proxy === undefined ? '' : ' through HTTPS_PROXY'
+  const through = proxyOf(hop) === undefined ? '' : ' through HTTPS_PROXY'
   const named = await exam.check('dns', hop.host, async () => {
     if (isIP(hop.host)) return 'an address, no name to resolve'
-    if (hop.proxy !== undefined) return 'HTTPS_PROXY resolves it'
+    if (through !== '') return 'HTTPS_PROXY resolves it'
     const found = await resolveName(hop.host, hop.clock).catch((cause: unknown) => {
       throw new Problem(
         `does not resolve (${rootCode(cause) || reasonOf(cause)})`,

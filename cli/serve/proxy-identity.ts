@@ -4,7 +4,6 @@
  */
 import { createClusterFinder, type ClusterInfo } from '../../agent/cluster.ts'
 import { createEnrolment } from '../../agent/enrolment.ts'
-import { httpsProxyFor } from '../../agent/env.ts'
 import { openIdentityStore, type HeldIdentity } from '../../agent/identity/store.ts'
 import { collectorFor } from '../../agent/join/collectors.ts'
 import { createCaFollower, type CaFollower } from '../../agent/policy/ca-follower.ts'
@@ -39,7 +38,7 @@ export async function joinAsProxy(
   const { dir, log, signal } = parts
   const { nodeName, apiServer, caPins, join } = config.identity()
   const env = cli.env.all
-  const httpsProxy = httpsProxyFor(apiServer, env)
+  const { httpsProxy } = cli.env
   // Known once it has joined.
   const calls: { api?: ApiClient } = {}
   let held: HeldIdentity | undefined

@@ -3,6 +3,8 @@
  * itself with a file of its own; ports are free ones, and a part that comes back comes back at the same one.
  */
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { watch } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
@@ -204,8 +206,19 @@ export async function served(
     },
     async knows(addresses) {
       const wanted = [...addresses].sort().join()
-      while ([...(await profile()).proxies].sort().join() !== wanted)
-        await new Promise((resolve) => setTimeout(resolve, 100))
+      // The profile is replaced by renaming, so its directory is what changes.
+      const watcher = watch(join(dataDir, 'profile'))
+      try {
+        for (;;) {
+          // Before the look, so that nothing is missed.
+          const change = once(watcher, 'change')
+          change.catch(() => undefined)
+          if ([...(await profile()).proxies].sort().join() === wanted) return
+          await change
+        }
+      } finally {
+        watcher.close()
+      }
     },
     async close() {
       for (const child of children) if (child.exitCode === null) child.kill('SIGKILL')

@@ -264,10 +264,10 @@ test('through a CONNECT proxy with a login, and not when the proxy refuses', asy
   relay.listen(0, '127.0.0.1')
   await once(relay, 'listening')
   const at = `127.0.0.1:${portOf(relay)}`
-  const { session } = await go({ proxy: `http://u:p@${at}` })
+  const { session } = await go({ proxy: () => `http://u:p@${at}` })
   expect(await session.ping()).toBeGreaterThan(0)
   expect(heads[0]).toContain(`CONNECT 127.0.0.1:${door.port} HTTP/1.1`)
-  expect((await failure(() => go({ proxy: `http://${at}` })))?.code).toBe('ERR_UNREACHABLE')
+  expect((await failure(() => go({ proxy: () => `http://${at}` })))?.code).toBe('ERR_UNREACHABLE')
   session.close()
   relay.close()
 })

@@ -1,7 +1,6 @@
 /** Small rules of the agent: retrying, the proxy of the environment, the log, the first frame inside an app stream. */
 import { PassThrough } from 'node:stream'
 import { describe, expect, test } from 'vitest'
-import { httpsProxyFor } from '../../../agent/env.ts'
 import { createLog } from '../../../agent/log.ts'
 import { backoff, retrying } from '../../../agent/retry.ts'
 import { AppError, type ErrorCode } from '../../../core/errors.ts'
@@ -68,20 +67,6 @@ describe('retrying', () => {
     })
     await expect(run).rejects.toThrow('stopped')
   })
-})
-
-test.each([
-  [{}, undefined],
-  [{ HTTPS_PROXY: '' }, undefined],
-  [{ HTTPS_PROXY: 'http://p:1' }, 'http://p:1'],
-  [{ https_proxy: 'http://p:1' }, 'http://p:1'],
-  [{ HTTPS_PROXY: 'http://p:1', NO_PROXY: '*' }, undefined],
-  [{ HTTPS_PROXY: 'http://p:1', NO_PROXY: 'a.example.com' }, undefined],
-  [{ HTTPS_PROXY: 'http://p:1', NO_PROXY: 'x, .example.com' }, undefined],
-  [{ HTTPS_PROXY: 'http://p:1', NO_PROXY: 'example.com' }, undefined],
-  [{ HTTPS_PROXY: 'http://p:1', NO_PROXY: 'le.com' }, 'http://p:1'],
-])('the environment %o gives the proxy %s', (env, proxy) => {
-  expect(httpsProxyFor('https://a.example.com:443', env)).toBe(proxy)
 })
 
 test('the log blanks what looks like a token, and one event is one line', () => {
