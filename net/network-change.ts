@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts'
 /** How often it is looked at, ms. One call to the system, some ten microseconds. */
 const LOOK = 2000
 
-const addresses = (): string =>
+const addressesNow = (): string =>
   Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .filter(({ internal }) => !internal)
@@ -16,8 +16,12 @@ const addresses = (): string =>
     .sort()
     .join()
 
-/** Calls `fn` at every change. The answer ends that. */
-export function onNetworkChange(clock: Clock, fn: () => void): () => void {
+/** Calls `fn` at every change of what `addresses` gives, by default this machine's. The answer ends that. */
+export function onNetworkChange(
+  clock: Clock,
+  fn: () => void,
+  addresses: () => string = addressesNow,
+): () => void {
   let known = addresses()
   const timer = clock.every(LOOK, () => {
     const now = addresses()
