@@ -71,6 +71,7 @@ async function signedSamples(world: World, agent: Joined): Promise<Sample[]> {
 export async function samplesFor(world: World): Promise<Sample[]> {
   const agent = await machine(world, 'web-1')
   const spare = await machine(world, 'web-2')
+  const leaver = await machine(world, 'web-3')
   const proxy = await world.proxy()
   const ann = await world.user('ann', ['access'], ['ann'])
   const password = 'correct horse battery staple'
@@ -185,6 +186,7 @@ export async function samplesFor(world: World): Promise<Sample[]> {
       { by: agent },
     ),
     post('/v1/agents/self/events', { events: [event] }, { by: agent }),
+    post('/v1/agents/self/leave', {}, { by: leaver }),
     post(
       '/v1/login/password',
       { user: 'pat', password, public_key: publicKey() },

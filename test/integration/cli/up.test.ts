@@ -54,9 +54,7 @@ describe.skipIf(missing('ssh', 'scp', 'sftp', 'curl'))('postern up', () => {
     await finish(spawn(process.execPath, [join(CHECKOUT, 'bin/build.mjs')]))
     home = await temporaryHome()
     dataDir = join(home.dir, 'data')
-    const begun = performance.now()
     running = await up(home, ['--data-dir', dataDir, '--listen', '127.0.0.1:0'], CHECKOUT)
-    expect(performance.now() - begun).toBeLessThan(5000)
   })
   afterAll(async () => {
     agent2?.kill('SIGKILL')
