@@ -4,11 +4,7 @@ set -eu
 
 # program:Debian package
 PEERS='ssh:openssh-client sshd:openssh-server rsync:rsync nginx:nginx haproxy:haproxy psql:postgresql-client openssl:openssl curl:curl
-<<<<<<< HEAD
-script:bsdutils expect:expect tmux:tmux swtpm:swtpm swtpm_setup:swtpm-tools'
-=======
-script:bsdutils expect:expect tmux:tmux promtool:prometheus'
->>>>>>> main
+script:bsdutils expect:expect tmux:tmux swtpm:swtpm swtpm_setup:swtpm-tools promtool:prometheus'
 
 missing=''
 packages=''
