@@ -1,6 +1,6 @@
 /**
  * For commands that serve: a failure that nobody caught is written down and the service goes on, because one connection's
- * accident must not end everybody's.
+ * accident must not end everybody's. Nor must the end of whoever reads the log: a line that cannot be written is lost.
  */
 import type { Log } from '../../core/log.ts'
 
@@ -11,4 +11,9 @@ export function uncaughtInto(log: Log): void {
     })
   process.on('uncaughtException', write)
   process.on('unhandledRejection', write)
+  // Without these an EPIPE is uncaught, is logged, and fails again: for ever, as fast as the processor goes.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners('error')
+    stream.on('error', () => undefined)
+  }
 }
