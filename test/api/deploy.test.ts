@@ -90,7 +90,7 @@ describe('the protocol of custom resources', () => {
     const handler = customResource(apply, {
       log: silentLog,
       fetch: async (_url, init) => {
-        bodies.push(JSON.parse(String(init?.body)) as Record<string, unknown>)
+        bodies.push((await new Response(init?.body).json()) as Record<string, unknown>)
         return new Response()
       },
     })

@@ -111,7 +111,7 @@ test('Ed25519 in KMS takes 4 KiB at most: a policy of more says which key to use
   const signer = await kmsSigner(client, kms.add('ECC_NIST_EDWARDS25519'))
   await expect(signer.sign(Buffer.alloc(4097))).rejects.toMatchObject({
     code: 'ERR_INTERNAL',
-    internal: expect.stringContaining('use a P-256 key'),
+    internal: expect.stringContaining('use a P-256 key') as string,
   })
 })
 
@@ -126,7 +126,7 @@ describe('the keys of a rotation', () => {
     const pin = caPin(signer.publicKey)
     expect(caPin((await keyring.open('host', keyOf(pin, ref))).publicKey)).toBe(pin)
     await expect(keyring.open('host', keyOf('sha256:00', ref))).rejects.toMatchObject({
-      internal: expect.stringContaining('not the key of the host CA'),
+      internal: expect.stringContaining('not the key of the host CA') as string,
     })
   })
   test('sign nothing once they are retired; the one of the deployment is left to its stack', async () => {
