@@ -1,13 +1,34 @@
 // One vitest set-up for every folder of test/: real peers and several processes share two cores, so files run in few workers.
 import { defineConfig } from 'vitest/config'
 
+const FAULTS = 'test/integration/faults/**/*.test.ts'
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'rooms',
+          include: ['test/**/*.test.ts'],
+          exclude: [FAULTS],
+          maxWorkers: 2,
+        },
+      },
+      {
+        // Whole clusters of processes, which would only measure who else is on the cores: last, and one at a time.
+        extends: true,
+        test: {
+          name: 'faults',
+          include: [FAULTS],
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
     reporters: process.env['CI'] ? ['default', './test/support/totals-reporter.ts'] : ['default'],
   },
 })
