@@ -11,7 +11,7 @@ import { jsonBody, type Ctx } from '../http.ts'
 
 export interface Statements {
   /** The host CA's word for the join key, good for two thirds of LIMITS.joinKeyTtl at least. */
-  now(): Promise<string>
+  readonly now: () => Promise<string>
 }
 
 /** One signature for each instance and third of the life, not one for each join: with KMS each costs money and time. */
@@ -41,7 +41,7 @@ export function createStatements(
 export interface OpenedCall<T> {
   readonly request: T
   /** As the request came, so goes the answer. */
-  answer(credentials: Credentials): Promise<Credentials | SealedCall>
+  readonly answer: (credentials: Credentials) => Promise<Credentials | SealedCall>
 }
 
 export async function openCall<S extends z.ZodType>(
