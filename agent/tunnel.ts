@@ -100,8 +100,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         meter.lost(state.error)
         report(state.error, state.retryIn)
         say(state.error)
-        // Proxies come and go: a list that leads nowhere is asked for anew.
-        return lookUp()
+        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
+        return state.error?.code === 'ERR_LOCKED' ? undefined : lookUp()
       case 'stopped':
     }
   }
