@@ -73,7 +73,7 @@ const of =
 /** From now on neither agent nor proxy gets a policy or a stamp. */
 function cutPolicy(): void {
   const { plane } = gate.cluster
-  const { fetch } = plane
+  const fetch = plane.fetch.bind(plane)
   plane.fetch = async (request, peer) =>
     new URL(request.url).pathname.startsWith('/v1/policy')
       ? new Response(null, { status: 503 })
