@@ -9,6 +9,7 @@ import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
+import { sourceKey } from '../core/source-address.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
@@ -20,7 +21,7 @@ import {
   type TunnelServerOptions,
   type WebSocketLink,
 } from '../net/tunnel-server.ts'
-import { sourceKey, type Admission } from './admission.ts'
+import type { Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
 import { refuseUpgrade } from './http.ts'
 import { createPacer } from './pacing.ts'
@@ -113,7 +114,9 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   }
 
   function enter(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const source = request.socket.remoteAddress ?? 'unknown'
+    const peer = request.socket.remoteAddress ?? 'unknown'
+    const forwarded = request.headers['x-forwarded-for']
+    const source = admission.sourceOf(peer, forwarded?.toString())
     const slot = admission.admit(sourceKey(source), deps.tunnels())
     if (typeof slot === 'string')
       return turnAway(

@@ -111,6 +111,7 @@ export async function serveProxy(cli: Cli, config: ServeConfig): Promise<void> {
         proxies: [...proxies],
         ca_pins: trust().host.map((ca) => caPin(ca.publicKey)),
       }),
+      limits: { trustedProxies: config.proxy.trustedProxies },
       metrics,
       clock,
       random,

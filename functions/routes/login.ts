@@ -119,7 +119,7 @@ export function loginRoutes(app: VerbApp, deps: LoginDeps): void {
   })
 
   app.post('/v1/certs', async (c: Ctx) => {
-    const caller = requireAsker(await callerOf(deps, c))
+    const caller = requireAsker(await callerOf({ ...deps, serves: ['user'] }, c))
     const asked = body(c, certRequest)
     const publicKey = decodeKey(asked.public_key, 'public_key')
     const { user, ...until } = await subjectOf(deps, caller, asked)

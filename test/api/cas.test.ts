@@ -188,7 +188,7 @@ describe('the host CA', () => {
     ])
   })
 
-  test('grace 0: at once, and whoever held a certificate of the old key joins again', async () => {
+  test('CVE-2026-42508 (x/crypto): a key that was retired vouches for nobody, at once with grace 0, and whoever had its certificate joins again', async () => {
     const before = await agent()
     const [old] = await pins()
     expect((await rotate('host', { grace: '0s' })).body).toMatchObject({
