@@ -91,7 +91,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
     })
   const open = () => client(target.origin, { ...target.trust, anyProxy: true })
   let first = open()
-  const found = await discover(first).catch(async (e: unknown) => {
+  const found = await discover(first, target.pins).catch(async (e: unknown) => {
     first.close()
     // The CA that the last sign-in left here may have been rotated out: what the policy key signed says so.
     const next = known && (await rotated(cli, known, target.origin))
