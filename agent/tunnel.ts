@@ -97,8 +97,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         leg.fell()
         // Two legs and one proxy in reach: nothing is lost, and the next look comes by itself.
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
-        // Proxies come and go: a list that leads nowhere is asked for anew.
-        lookUp()
+        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
+        if (state.error?.code !== 'ERR_LOCKED') lookUp()
         if (state.leaving)
           return log.info('tunnel.leaving', {
             service: kind,
@@ -106,13 +106,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
           })
         meter.lost(state.error)
         report(state.error, state.retryIn)
-<<<<<<< HEAD
-        say(state.error)
-        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
-        return state.error?.code === 'ERR_LOCKED' ? undefined : lookUp()
-=======
         return say(state.error)
->>>>>>> main
       case 'stopped':
     }
   }
