@@ -340,6 +340,11 @@ export const LIMITS = {
     'ms',
     'A suspect tunnel that is not replaced earlier is given up after this, or 8 round trips if they are longer.',
   ),
+  openPatience: limit(
+    10 * second,
+    'ms',
+    'A new connection that fails for a reason that passes is tried again, over any proxy, for so long.',
+  ),
   resumeWindow: limit(
     60 * second,
     'ms',
