@@ -44,14 +44,13 @@ export interface AwsApi {
   query(service: AwsService, input: Readonly<Record<string, string>>): Promise<string>
 }
 
+const textIn = (said: Json, ...names: readonly string[]): string =>
+  names.map((name) => said[name]).find((value) => typeof value === 'string') ?? ''
 const codeIn = (text: string): { code: string; message: string } => {
   try {
     const said = JSON.parse(text) as Json
-    const code = String(said['__type'] ?? said['Code'] ?? said['code'] ?? 'Refused')
-    return {
-      code: code.split('#').at(-1) ?? code,
-      message: String(said['message'] ?? said['Message'] ?? ''),
-    }
+    const code = textIn(said, '__type', 'Code', 'code').split('#').at(-1) ?? ''
+    return { code: code || 'Refused', message: textIn(said, 'message', 'Message') }
   } catch {
     return {
       code: /<Code>([^<]{1,128})<\/Code>/.exec(text)?.[1] ?? 'Refused',

@@ -66,7 +66,7 @@ export async function examineAws(
   const plane = await stackOf(exam, options.stack ?? 'Postern', options.region)
   if (!plane) return
   const proxies = await stackOf(exam, options.proxiesStack ?? 'PosternProxies', plane.region)
-  const aws = awsApi(cli, plane.region, plane.credentials)
+  const aws = awsApi(cli, plane.region, () => plane.credentials())
   const account: Account = { cli, exam, aws, plane, proxies }
   const table = outputOf(plane, 'TableName')
   await examineTable(account, table)
