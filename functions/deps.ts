@@ -2,6 +2,7 @@
  * What each verb of the control plane is given: exactly what it needs, so that a flaw in one is worth only that one. The join
  * verb never sees the user CA's signer, the api verb sees no signer at all.
  */
+import type { KeyObject } from 'node:crypto'
 import type { Identity } from '../core/certs/identity.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
@@ -91,6 +92,8 @@ export interface JoinDeps
   /** The one that signs now. */
   readonly hostCa: () => Authority
   readonly challengeSealer: Sealer
+  /** X25519; sealed joins are opened with it (core/join/sealed-call). */
+  readonly joinKey: KeyObject
   readonly stores: Pick<
     Stores,
     'tokens' | 'joins' | 'boundKeypairs' | 'agents' | 'locks' | 'events'

@@ -14,6 +14,7 @@ import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
   acceptTunnel,
+  PEER_QUERY,
   TUNNEL_PATH,
   tunnelUpgrade,
   type AcceptedTunnel,
@@ -28,6 +29,7 @@ import { createPacer } from './pacing.ts'
 /** What the door tells about one tunnel. */
 export interface Guest {
   onOpen: TunnelServerOptions['onOpen']
+  onGoAway(): void
   onSuspect(suspect: boolean): void
   onClose(err: AppError | undefined): void
 }
@@ -36,15 +38,18 @@ export interface DoorDeps<G extends Guest> {
   readonly admission: Admission
   /** Tunnels open now. */
   tunnels(): number
-  /** Why nothing is taken now; undefined: come in. */
-  closedBecause(): AppError | undefined
+  /** Why nobody is taken now, or nobody but other proxies; undefined: come in. */
+  closedBecause(purpose: 'peer' | undefined): AppError | undefined
   /** Throws to refuse an identity that was proven. */
   authorise(identity: Identity, purpose: TunnelPurpose): void
   /** For each peer that comes in, before its handshake. `source` is its address. */
   guest(source: string): G
   /** The tunnel is open; called once for each guest at most, before its first stream or after it. */
   welcome(accepted: AcceptedTunnel, guest: G, source: string): void
-  readonly server: Omit<TunnelServerOptions, 'authorise' | 'onOpen' | 'onSuspect' | 'onClose'>
+  readonly server: Omit<
+    TunnelServerOptions,
+    'authorise' | 'onOpen' | 'onGoAway' | 'onSuspect' | 'onClose'
+  >
   readonly counters: ProxyCounters
   readonly metrics: Pick<Metrics, 'inc' | 'observe'>
   readonly log: Log
@@ -73,7 +78,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
     if (!offers(request, SUBPROTOCOL)) return new AppError('ERR_TUNNEL_VERSION')
-    return deps.closedBecause()
+    return deps.closedBecause(request.url === TUNNEL_PATH + PEER_QUERY ? 'peer' : undefined)
   }
 
   function turnAway(socket: Duplex, error: AppError): void {
@@ -92,6 +97,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
         ...deps.server,
         authorise: (identity, purpose) => deps.authorise(identity, purpose),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
+        onGoAway: () => guest.onGoAway(),
         onSuspect: (suspect) => guest.onSuspect(suspect),
         onClose: (err) => guest.onClose(err),
       })

@@ -123,7 +123,7 @@ export function createRelay(deps: RelayDeps): Relay {
     if (gone.aborted) return answered.reset('ERR_STREAM_RESET', 'the user is gone')
     offered.accept(answered.payload)
     spliceStreams(offered, answered)
-    if ('onLeaving' in way) moveWith(way, offered, answered)
+    moveWith(way, offered, answered)
     counters.streamsRelayed += 1
     metrics.inc('postern_proxy_streams_relayed_total', { service: route.service })
     const { id, resumed } = untrustedStream(open.offer)
@@ -137,18 +137,21 @@ export function createRelay(deps: RelayDeps): Relay {
     })
   }
 
-  /** The other proxy leaves: the user's side, which it cannot tell, makes a new leg if it can. Others stay while they may. */
-  function moveWith(link: Link, offered: TunnelStream, answered: TunnelStream): void {
+  /**
+   * The agent or the other proxy leaves: the user's side, which it cannot tell, makes a new leg if it can. Others stay while they
+   * may.
+   */
+  function moveWith(way: Way, offered: TunnelStream, answered: TunnelStream): void {
     // An agent that can resume answers with its half of the key, one that cannot without a word.
     if (answered.payload.length === 0) return
     const move = (): void => {
       offered.reset('ERR_TUNNEL_CLOSED')
       answered.reset('ERR_TUNNEL_CLOSED')
     }
-    link.onLeaving.add(move)
+    way.onLeaving.add(move)
     const closed = offered.onclose
     offered.onclose = (err) => {
-      link.onLeaving.delete(move)
+      way.onLeaving.delete(move)
       closed?.(err)
     }
   }

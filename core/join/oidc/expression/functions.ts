@@ -22,9 +22,9 @@ const bounded = (set: ReadonlySet<string>): ReadonlySet<string> => {
   if (set.size <= LIMITS.expressionSet.value) return set
   throw new ExpressionFailure(`a set of more than ${LIMITS.expressionSet.value} texts`)
 }
+const text = (value: Value | undefined): string => (typeof value === 'string' ? value : '')
 const setOf = (value: Value | undefined): ReadonlySet<string> =>
-  value instanceof Set ? (value as ReadonlySet<string>) : new Set([String(value)])
-const text = (value: Value | undefined): string => String(value)
+  typeof value === 'object' ? value : new Set([text(value)])
 const mapped = (value: Value | undefined, change: (text: string) => string): Value =>
   typeof value === 'string' ? change(value) : new Set([...setOf(value)].map(change))
 
