@@ -16,6 +16,20 @@ const DEFAULTS: AdmissionLimits = {
   handshakesPerSource: LIMITS.handshakesPerSource.value,
 }
 
+/** The part of each limit that is one process's, where a proxy is several: the whole machine takes no more than one would. */
+export function shareOf(
+  limits: Partial<AdmissionLimits> | undefined,
+  processes: number,
+): AdmissionLimits {
+  const { tunnels, handshakes, handshakesPerSource } = { ...DEFAULTS, ...limits }
+  const part = (whole: number): number => Math.ceil(whole / processes)
+  return {
+    tunnels: part(tunnels),
+    handshakes: part(handshakes),
+    handshakesPerSource: part(handshakesPerSource),
+  }
+}
+
 export interface Slot {
   /** Frees the slot. Idempotent. */
   release(): void

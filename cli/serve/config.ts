@@ -42,6 +42,8 @@ const dialledList = z
   })
   .optional()
 
+const WORKERS_MAX = 64
+
 /** `off`: a load balancer in front ends TLS. Absent: a certificate of the cluster's own CA. */
 const tls = z
   .union(
@@ -52,6 +54,11 @@ const tls = z
     { error: 'use off, or key_file and cert_file' },
   )
   .optional()
+
+/** Processes of a proxy. `auto`: as many as there are processors that may be used. */
+const workers = z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], {
+  error: `use auto, or a number from 1 to ${WORKERS_MAX}`,
+})
 
 const file = z.strictObject({
   version: z.enum(['v1'], 'use version: v1'),
@@ -81,6 +88,7 @@ const file = z.strictObject({
       public_addr: dialledList,
       peer_addr: dialled.optional(),
       drain_timeout: duration.optional(),
+      workers: workers.optional(),
       tls,
     })
     .optional(),
@@ -128,6 +136,7 @@ export interface ServeConfig {
     readonly peerAddress: string | undefined
     /** Milliseconds. */
     readonly drainTimeout: number
+    readonly workers: 'auto' | number
     readonly tls: TlsConfig
   }
   readonly storeListen: ListenAddress
@@ -179,6 +188,7 @@ export function parseServeConfig(
       publicAddresses: proxy?.public_addr ?? [],
       peerAddress: proxy?.peer_addr,
       drainTimeout: proxy?.drain_timeout ?? DRAIN_DEFAULT,
+      workers: proxy?.workers ?? 'auto',
       tls: tlsOf(proxy?.tls),
     },
     storeListen: value.store_service?.listen_addr ?? { host: '127.0.0.1', port: 8000 },
@@ -194,6 +204,16 @@ export function parseServeConfig(
     },
   }
 }
+
+/** As the option of the command says it. */
+export const parseWorkers = (text: string): 'auto' | number =>
+  parse(
+    z.object({ '--workers': workers }),
+    { '--workers': text === 'auto' ? text : Number(text) },
+    {
+      code: 'ERR_USAGE',
+    },
+  )['--workers']
 
 /** `path` undefined: everything as by default. */
 export async function loadServeConfig(
