@@ -102,9 +102,11 @@ export function createPeers(deps: PeersDeps): Peers {
     }
   }
 
-  /** The row the table should have: the newest open tunnel's. */
+  /** The row the table should have: that of the newest tunnel that takes streams. */
   function wantRow({ agentId, service }: AgentService): void {
-    const newest = registry.ofAgent(agentId, service).find((t) => !t.session.closed)
+    const newest = registry
+      .ofAgent(agentId, service)
+      .find(({ session }) => !session.closed && !session.goingAway)
     const row: TunnelRow | undefined = newest && {
       agentId,
       service,
@@ -139,7 +141,16 @@ export function createPeers(deps: PeersDeps): Peers {
     const { identity, session, connId } = accepted
     if (identity.kind === 'user') return { kind: 'user', identity, session, connId, source }
     if (identity.kind === 'proxy') return { kind: 'peer', identity, session, connId }
-    return { kind: 'agent', identity, session, connId, opened: clock.now(), suspect: false }
+    const opened = clock.now()
+    return {
+      kind: 'agent',
+      identity,
+      session,
+      connId,
+      opened,
+      onLeaving: new Set(),
+      suspect: false,
+    }
   }
 
   function countClosed({ kind, session }: Tunnel, err: AppError | undefined): void {
@@ -196,6 +207,13 @@ export function createPeers(deps: PeersDeps): Peers {
               passedOn: 'proxy',
             })
           else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
+        },
+        onGoAway() {
+          const { tunnel } = guest
+          if (tunnel?.kind !== 'agent') return
+          wantRow(tunnel.identity)
+          siblings.closed(tunnel)
+          for (const move of [...tunnel.onLeaving]) move()
         },
         onSuspect(suspect) {
           const { tunnel } = guest

@@ -15,12 +15,13 @@ import { AppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { createMetrics, type Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
 import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { createWindowBudget, type WindowBudget } from '../core/tunnel/window-budget.ts'
 import { createAdmission, shareOf, type AdmissionLimits } from './admission.ts'
 import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
 import { createDoor } from './door.ts'
-import { emptied, tellAll } from './drain.ts'
+import { emptied, tellToLeave } from './drain.ts'
 import { answerRequest, readiness } from './http.ts'
 import { createLease } from './lease.ts'
 import { exportStats } from './metrics.ts'
@@ -190,7 +191,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     tunnels: () => registry.agentCount + registry.userCount,
     closedBecause,
     authorise(identity, purpose) {
-      const why = closedBecause()
+      const why = closedBecause(purpose)
       if (why) throw why
       peers.authorise(identity, purpose)
     },
@@ -228,8 +229,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     signedCas: () => feed.known?.signedCas,
   })
 
-  function closedBecause(): AppError | undefined {
-    return state === 'serving' ? undefined : busy(`the proxy is ${state}`)
+  /** While it drains, other proxies still reach the agents that have not found another proxy yet. */
+  function closedBecause(purpose: TunnelPurpose | undefined): AppError | undefined {
+    if (state === 'serving' || (state === 'draining' && purpose === 'peer')) return undefined
+    return busy(`the proxy is ${state}`)
   }
 
   function onHeld(held: boolean): void {
@@ -240,7 +243,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
       // Others count this proxy as dead now. Streams go on; if somebody else is there, the peers had better go there.
       state = 'leaseless'
       log.error('proxy.lease_lost', { proxyId, liveProxies: lease.liveProxies })
-      if (lease.liveProxies > 1) tellAll(registry, COME_BACK, random)
+      if (lease.liveProxies > 1) tellToLeave(registry.all(), COME_BACK, random)
     }
   }
 
@@ -276,17 +279,13 @@ export function createProxy(deps: ProxyDeps): Proxy {
     },
     handleUpgrade: (request, socket, head) => door.handleUpgrade(request, socket, head),
     handleRequest: (request, response) =>
-      answerRequest(request, response, {
-        state: () => state,
-        policyVersion,
-        ...known,
-      }),
+      answerRequest(request, response, { state: () => state, policyVersion, ...known }),
     ready: () => readiness({ state: () => state, policyVersion }),
     async drain(ms) {
       if (state === 'closed') return
       state = 'draining'
       log.info('proxy.draining', { proxyId, ms })
-      tellAll(registry, Math.min(COME_BACK, ms), random)
+      tellToLeave(registry.guests(), Math.min(COME_BACK, ms), random)
       await emptied(registry, clock, ms, () => lease.liveProxies <= 1)
       await close()
     },

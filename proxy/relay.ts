@@ -16,10 +16,10 @@ import { decodeOpen, encodeOpen, untrustedStream, type ResourceOpen } from '../c
 import { spliceStreams } from '../core/tunnel/splice.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
 import type { ProxyCounters } from './counters.ts'
-import { firstAnswer, type AnyWay } from './first-answer.ts'
+import { firstAnswer } from './first-answer.ts'
 import type { Link, Neighbours } from './neighbours.ts'
-import type { Siblings } from './siblings.ts'
-import type { TunnelRegistry } from './tunnels.ts'
+import type { SiblingLink, Siblings } from './siblings.ts'
+import type { AgentTunnel, TunnelRegistry } from './tunnels.ts'
 
 export interface RelayDeps {
   readonly cluster: string
@@ -57,7 +57,7 @@ export interface Relay {
 const ROUTES_KEPT = 4096
 
 /** Where a stream can be sent: an agent's tunnel here, another process of this proxy, or another proxy. */
-type Way = AnyWay | Link
+type Way = AgentTunnel | SiblingLink | Link
 
 function readOpen(payload: Buffer): ResourceOpen {
   const open = decodeOpen(payload)
@@ -132,7 +132,7 @@ export function createRelay(deps: RelayDeps): Relay {
     if (gone.aborted) return answered.reset('ERR_STREAM_RESET', 'the user is gone')
     offered.accept(answered.payload)
     spliceStreams(offered, answered)
-    if ('onLeaving' in way) moveWith(way, offered, answered)
+    moveWith(way, offered, answered)
     // Counted and told of where it came in.
     if (caller.passedOn === 'sibling') return
     counters.streamsRelayed += 1
@@ -148,18 +148,21 @@ export function createRelay(deps: RelayDeps): Relay {
     })
   }
 
-  /** The other proxy leaves: the user's side, which it cannot tell, makes a new leg if it can. Others stay while they may. */
-  function moveWith(link: Link, offered: TunnelStream, answered: TunnelStream): void {
+  /**
+   * The agent or the other proxy leaves: the user's side, which it cannot tell, makes a new leg if it can. Others stay while they
+   * may.
+   */
+  function moveWith(way: Way, offered: TunnelStream, answered: TunnelStream): void {
     // An agent that can resume answers with its half of the key, one that cannot without a word.
     if (answered.payload.length === 0) return
     const move = (): void => {
       offered.reset('ERR_TUNNEL_CLOSED')
       answered.reset('ERR_TUNNEL_CLOSED')
     }
-    link.onLeaving.add(move)
+    way.onLeaving.add(move)
     const closed = offered.onclose
     offered.onclose = (err) => {
-      link.onLeaving.delete(move)
+      way.onLeaving.delete(move)
       closed?.(err)
     }
   }

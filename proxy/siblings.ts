@@ -17,6 +17,11 @@ export interface SiblingHandlers {
   onAgentGone(agentId: AgentId, service: ServiceKind): void
 }
 
+export interface SiblingLink extends AnyWay {
+  /** Never called: processes of one proxy leave together, and a stream that has to move is told by its agent's tunnel. */
+  readonly onLeaving: Set<() => void>
+}
+
 export interface Siblings {
   /** Called once, before anything else. */
   attach(handlers: SiblingHandlers): void
@@ -31,7 +36,7 @@ export interface Siblings {
     agentIds: readonly AgentId[],
     service: ServiceKind,
     signal: AbortSignal,
-  ): AsyncGenerator<AnyWay, void, undefined>
+  ): AsyncGenerator<SiblingLink, void, undefined>
   close(): void
 }
 

@@ -106,16 +106,21 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     const issued = given
       ? undefined
       : await serverTls(plane, clock, withPublic(names, api.publicAddresses))
-    const listener = await openListener(api.listen, given ? given.material : issued?.material, {
-      fetch: (request, peer) => plane.fetch(request, peer),
-      handleRequest(request, response) {
-        if (request.url !== '/healthz' && request.url !== '/readyz') return false
-        response.writeHead(200, { 'content-type': 'application/json' })
-        response.end('{"state":"serving"}')
-        return true
+    const listener = await openListener(
+      api.listen,
+      given ? given.material : issued?.material,
+      {
+        fetch: (request, peer) => plane.fetch(request, peer),
+        handleRequest(request, response) {
+          if (request.url !== '/healthz' && request.url !== '/readyz') return false
+          response.writeHead(200, { 'content-type': 'application/json' })
+          response.end('{"state":"serving"}')
+          return true
+        },
+        handleUpgrade: (_request, socket) => socket.destroy(),
       },
-      handleUpgrade: (_request, socket) => socket.destroy(),
-    })
+      api.trustedProxies,
+    )
     stopping.push(() => listener.close())
     if (given) stopping.push(given.follow(listener))
     port = listener.port

@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os'
 import * as z from 'zod'
+import { parseNetwork, type Network } from '../../core/certs/ip.ts'
 import { parse } from '../../core/parse.ts'
 import { resourceName } from '../../core/domain/name.ts'
 import { duration } from '../../core/duration.ts'
@@ -59,6 +60,18 @@ const tls = z
 const workers = z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], {
   error: `use auto, or a number from 1 to ${WORKERS_MAX}`,
 })
+/** Load balancers in front, by address or network: what they say of the client's address counts. */
+const trustedProxies = z
+  .array(
+    z.string().transform((text, ctx): Network => {
+      const network = parseNetwork(text)
+      if (network && network.bits > 0) return network
+      ctx.addIssue({ code: 'custom', message: 'use an address or a network, as 10.0.0.0/8' })
+      return z.NEVER
+    }),
+  )
+  .max(64)
+  .optional()
 
 const file = z.strictObject({
   version: z.enum(['v1'], 'use version: v1'),
@@ -79,6 +92,7 @@ const file = z.strictObject({
       listen_addr: listenAddress.optional(),
       public_addr: dialledList,
       proxies: dialledList,
+      trusted_proxies: trustedProxies,
       tls,
     })
     .optional(),
@@ -89,6 +103,7 @@ const file = z.strictObject({
       peer_addr: dialled.optional(),
       drain_timeout: duration.optional(),
       workers: workers.optional(),
+      trusted_proxies: trustedProxies,
       tls,
     })
     .optional(),
@@ -128,6 +143,7 @@ export interface ServeConfig {
     readonly publicAddresses: readonly string[]
     /** Undefined: those that have a lease. */
     readonly proxies: readonly string[] | undefined
+    readonly trustedProxies: readonly Network[]
     readonly tls: TlsConfig
   }
   readonly proxy: {
@@ -137,6 +153,7 @@ export interface ServeConfig {
     /** Milliseconds. */
     readonly drainTimeout: number
     readonly workers: 'auto' | number
+    readonly trustedProxies: readonly Network[]
     readonly tls: TlsConfig
   }
   readonly storeListen: ListenAddress
@@ -181,6 +198,7 @@ export function parseServeConfig(
       listen: api?.listen_addr ?? { host: '127.0.0.1', port: 3025 },
       publicAddresses: api?.public_addr ?? [],
       proxies: api?.proxies,
+      trustedProxies: api?.trusted_proxies ?? [],
       tls: tlsOf(api?.tls),
     },
     proxy: {
@@ -189,6 +207,7 @@ export function parseServeConfig(
       peerAddress: proxy?.peer_addr,
       drainTimeout: proxy?.drain_timeout ?? DRAIN_DEFAULT,
       workers: proxy?.workers ?? 'auto',
+      trustedProxies: proxy?.trusted_proxies ?? [],
       tls: tlsOf(proxy?.tls),
     },
     storeListen: value.store_service?.listen_addr ?? { host: '127.0.0.1', port: 8000 },

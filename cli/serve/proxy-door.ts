@@ -108,6 +108,7 @@ export async function openProxyDoor(parts: ProxyDoorParts): Promise<ProxyDoor> {
       proxies: [...proxies],
       ca_pins: trust().host.map((ca) => caPin(ca.publicKey)),
     }),
+    limits: { trustedProxies: config.trustedProxies },
     ...(parts.together && { together: parts.together }),
     metrics,
     clock,

@@ -13,8 +13,7 @@ import { createSession, type Session } from '../../core/tunnel/session.ts'
 import type { WindowBudget } from '../../core/tunnel/window-budget.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { socketTransport } from '../../net/transport-socket.ts'
-import type { AnyWay } from '../first-answer.ts'
-import type { SiblingHandlers, Siblings } from '../siblings.ts'
+import type { SiblingHandlers, SiblingLink, Siblings } from '../siblings.ts'
 import type { Tunnel } from '../tunnels.ts'
 import { within } from '../within.ts'
 import type { News, Standing } from './protocol.ts'
@@ -37,7 +36,7 @@ export interface WorkerSiblings extends Siblings {
 interface Sibling {
   readonly path: string
   readonly tunnels: Map<ConnId, Standing>
-  link: Promise<AnyWay> | undefined
+  link: Promise<SiblingLink> | undefined
 }
 
 const agentKey = (agentId: string, service: string): string => `agent/${agentId}/${service}`
@@ -90,8 +89,9 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
   const countOf = (key: string): number =>
     [...(holders.get(key)?.values() ?? [])].reduce((a, b) => a + b, 0)
 
-  function sessionOver(socket: Socket, side: 'client' | 'server', over: () => void): AnyWay {
-    const way = { session: undefined as unknown as Session, suspect: false }
+  function sessionOver(socket: Socket, side: 'client' | 'server', over: () => void): SiblingLink {
+    const onLeaving = new Set<() => void>()
+    const way = { session: undefined as unknown as Session, onLeaving, suspect: false }
     const session = createSession(socketTransport(socket, clock), {
       side,
       clock,
@@ -112,7 +112,7 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
     return way
   }
 
-  async function dial(path: string, over: () => void): Promise<AnyWay> {
+  async function dial(path: string, over: () => void): Promise<SiblingLink> {
     const socket = connect(path)
     try {
       await within(clock, LIMITS.peerDial.value, once(socket, 'connect'))
@@ -123,7 +123,7 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
     return sessionOver(socket, 'client', over)
   }
 
-  function linkTo(worker: number, sibling: Sibling): Promise<AnyWay> {
+  function linkTo(worker: number, sibling: Sibling): Promise<SiblingLink> {
     if (sibling.link) return sibling.link
     const link = dial(sibling.path, () => {
       if (sibling.link === link) sibling.link = undefined

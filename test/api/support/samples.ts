@@ -193,6 +193,7 @@ export async function samplesFor(world: World): Promise<Sample[]> {
       { by: 'anyone' },
     ),
     post('/v1/certs', { public_key: publicKey() }, { by: ann }),
+    get('/v1/join/key', undefined),
     get('/v1/policy', proxy),
     get('/v1/policy/freshness', proxy),
     post('/v1/routes', { kind: 'node', name: 'web-1' }, { by: ann, status: 503 }),
