@@ -43,6 +43,8 @@ export interface ProxyOptions {
   /** Default: a free port of loopback, or where it listened before. */
   readonly listen?: string
   readonly more?: Readonly<Record<string, unknown>>
+  /** For the section `postern`. */
+  readonly main?: Readonly<Record<string, unknown>>
 }
 export interface Served {
   readonly home: Home
@@ -73,6 +75,9 @@ export interface AgentOptions {
   readonly type: string
   readonly env?: Record<string, string>
 }
+
+/** One process for each proxy, to be quick; POSTERN_TEST_WORKERS=2 for a run in which each has several. */
+const WORKERS = Number(process.env['POSTERN_TEST_WORKERS'] ?? 1)
 
 export async function served(
   options: {
@@ -188,7 +193,7 @@ export async function served(
     part,
     token,
     pass: (ms) => setBehind(behind - ms),
-    async proxy(name, { listen, more = {} } = {}) {
+    async proxy(name, { listen, more = {}, main = {} } = {}) {
       const known = listening.get(name)
       const config = await file(`${name}.yaml`, {
         version: 'v1',
@@ -200,9 +205,10 @@ export async function served(
           ...(known === undefined && {
             auth_token: await file(`${name}.token`, await token('proxy')),
           }),
+          ...main,
         },
         store: key('store-credentials-proxy'),
-        proxy_service: { listen_addr: known ?? listen ?? '127.0.0.1:0', ...more },
+        proxy_service: { listen_addr: known ?? listen ?? '127.0.0.1:0', workers: WORKERS, ...more },
       })
       const made = await part(['serve', 'proxy', '-c', config], /proxy\.listening/)
       const id = /proxyId=(px_\w+)/.exec(made.said())?.[1] ?? ''
