@@ -82,7 +82,7 @@ async function clusterRow(
       ConsistentRead: true,
     }),
   )
-  const row = item && unmarshal(item as Item)
+  const row = item && unmarshal(item)
   return row && { name: textOf(row['name']), version: Number(row['v']) }
 }
 

@@ -38,7 +38,7 @@ const TRIES = 20
 
 const get = async ({ client, tableName }: TableAt, key: Item): Promise<Item | undefined> =>
   (await client.send(new GetItemCommand({ TableName: tableName, Key: key, ConsistentRead: true })))
-    .Item as Item | undefined
+    .Item
 
 /**
  * Whether the item is still exactly this, leaf by leaf: the embedded engine compares no lists and maps as wholes. Attributes that

@@ -60,7 +60,7 @@ async function checkEmpty(table: TableAt, sha256: string): Promise<void> {
       ConsistentRead: true,
     }),
   )
-  const { restoring, name } = row ? unmarshal(row as Item) : {}
+  const { restoring, name } = row ? unmarshal(row) : {}
   if (restoring === sha256) return
   if (restoring !== undefined)
     throw new AppError(

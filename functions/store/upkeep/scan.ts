@@ -25,7 +25,7 @@ export async function* scan(
         }),
       }),
     )
-    yield* (page.Items ?? []) as Item[]
+    yield* page.Items ?? []
     start = page.LastEvaluatedKey as Item | undefined
   } while (start)
 }
