@@ -2,9 +2,9 @@
  * Finding the cluster behind `proxy_server`: the pinned CA first, then the discovery document over TLS that is verified. The
  * answer is kept in the data directory, so that an agent that has joined starts while the control plane is away.
  *
- * With `ca_pin`, `proxy_server` itself must show a certificate of the pinned CA. An API at another address, learned over that
- * connection, may show one of the machine's roots instead, as managed API endpoints do. Without `ca_pin`, TLS believes the
- * machine's roots and nothing else.
+ * With `ca_pin`, TLS believes the pinned CA, and the machine's roots as well: load balancers and managed API endpoints show public
+ * certificates. What only the cluster may have or answer is sealed to the pinned CA besides (join/proven-call.ts), policies are signed,
+ * proxies prove themselves in their handshake. Without `ca_pin`, TLS believes the machine's roots and nothing else.
  *
  * CAs that the policy key signed are believed like pinned ones, and a pin of a CA that it calls retired is none any more: a
  * rotation needs no change of any configuration.
@@ -20,7 +20,7 @@ import type { Random } from '../core/random.ts'
 import type { Clock } from '../core/clock.ts'
 import { apiClient } from '../net/http-client.ts'
 import type { Log } from '../core/log.ts'
-import { fetchOfferedCas, pinMismatch, systemTrust, type Trust } from '../net/trust.ts'
+import { fetchOfferedCas, pinMismatch, type Trust } from '../net/trust.ts'
 import { readPrivate, writeAtomic } from './identity/files.ts'
 import type { PolicyKeeper } from './policy/keeper.ts'
 import type { ForwardProxy } from '../net/forward-proxy.ts'
@@ -82,7 +82,7 @@ function explain(e: unknown, options: ClusterFinderOptions): AppError {
       const hint =
         options.caPins.length === 0
           ? 'this machine does not trust its certificate: set ca_pin as postern tokens add printed it'
-          : 'its certificate is not of the pinned CA: compare ca_pin and proxy_server'
+          : 'neither the pinned CA nor this machine vouches for its certificate: compare ca_pin and proxy_server'
       return new AppError('ERR_UNREACHABLE', `${options.proxyServer}: ${hint}`, { cause: error })
     }
     cause = cause.cause
@@ -104,7 +104,6 @@ export function createClusterFinder(options: ClusterFinderOptions): ClusterFinde
   }
 
   function infoOf(found: z.output<typeof cached>): ClusterInfo {
-    const system = new URL(found.api).origin !== new URL(proxyServer).origin
     return {
       cluster: found.cluster,
       api: found.api,
@@ -113,7 +112,7 @@ export function createClusterFinder(options: ClusterFinderOptions): ClusterFinde
         return roots(found.ca)
       },
       get trust() {
-        return caPins.length === 0 ? systemTrust : { system, ca: roots(found.ca) }
+        return { system: true, ca: roots(found.ca) }
       },
     }
   }
@@ -153,11 +152,10 @@ export function createClusterFinder(options: ClusterFinderOptions): ClusterFinde
   async function fromNetwork(signal: AbortSignal): Promise<ClusterInfo> {
     try {
       const ca = await offeredCas(signal)
-      const trust: Trust = caPins.length === 0 ? systemTrust : { system: false, ca: roots(ca) }
       const client = apiClient({
         baseUrl: proxyServer,
         // The document is public, and may be a proxy's to give.
-        trust: { ...trust, anyProxy: true },
+        trust: { system: true, ca: roots(ca), anyProxy: true },
         clock,
         random,
         proxy: httpsProxy,

@@ -199,13 +199,15 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
       }
       await keep(
         await retrying(
-          (s) => renewOnce({ held: now, cluster, api: client, store, clock, signal: s }),
+          (s) => renewOnce({ held: now, cluster, api: client, store, clock, random, signal: s }),
           {
             clock,
             random,
             signal,
             // Once it has expired there is nothing left to renew.
-            isFatal: (error) => isFatal(error) || isOver(now),
+            // Whoever is in between for a while must not end the service.
+            isFatal: (error) =>
+              (isFatal(error) && error.code !== 'ERR_CA_PIN_MISMATCH') || isOver(now),
             onRetry: onRetry('renewal'),
           },
         ).catch(async (e: unknown) => {

@@ -13,6 +13,7 @@ import type { ApiClient } from '../net/http-client.ts'
 import type { ClusterInfo } from './cluster.ts'
 import { pkcs8, type HeldIdentity, type IdentityStore } from './identity/store.ts'
 import { checkCredentials } from './join/join.ts'
+import { provenCall } from './join/proven-call.ts'
 
 export interface RenewOptions {
   readonly held: HeldIdentity
@@ -20,11 +21,12 @@ export interface RenewOptions {
   readonly api: Pick<ApiClient, 'request'>
   readonly store: IdentityStore
   readonly clock: Clock
+  readonly random: Random
   readonly signal: AbortSignal
 }
 
 export async function renewOnce(options: RenewOptions): Promise<HeldIdentity> {
-  const { held, api, store, clock, signal } = options
+  const { held, store, clock } = options
   const { service, stored } = held
   const { generation } = stored.credentials
   const next = await store.nextKey(service, { purpose: 'renew', generation })
@@ -41,9 +43,9 @@ export async function renewOnce(options: RenewOptions): Promise<HeldIdentity> {
     },
     { current: held.signer, next: nextSigner },
   )
-  const answer = parse(credentials, await api.request('POST', '/v1/renew', request, { signal }), {
-    code: 'ERR_INTERNAL',
-  })
+  const knownKey = stored.credentials.join_key
+  const answered = await provenCall({ ...options, knownKey }, '/v1/renew', request)
+  const answer = parse(credentials, answered, { code: 'ERR_INTERNAL' })
   if (answer.agent_id !== held.agentId || answer.generation !== generation + 1)
     throw new AppError('ERR_INTERNAL', undefined, { internal: 'a renewal for somebody else' })
   checkCredentials(answer, { service, cluster: options.cluster, clock })

@@ -97,11 +97,16 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         leg.fell()
         // Two legs and one proxy in reach: nothing is lost, and the next look comes by itself.
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
+        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
+        if (state.error?.code !== 'ERR_LOCKED') lookUp()
+        if (state.leaving)
+          return log.info('tunnel.leaving', {
+            service: kind,
+            retry_in_ms: Math.round(state.retryIn),
+          })
         meter.lost(state.error)
         report(state.error, state.retryIn)
-        say(state.error)
-        // Proxies come and go: a list that leads nowhere is asked for anew.
-        return lookUp()
+        return say(state.error)
       case 'stopped':
     }
   }
@@ -193,6 +198,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       signal,
       onState: onState(leg),
       onUncounted: () => leg.fell(),
+      covered: () => legs.connected().length > 0,
       onDoubt: (fn) => onNetworkChange(clock, fn),
       awaited: () => dispatch.waiting,
       pause: (attempt, error) =>

@@ -66,7 +66,7 @@ async function fromEnvironment(
   const common = { trust, clock: cli.clock, random: cli.random, proxy }
   const anonymous = apiClient({ ...common, baseUrl: origin })
   try {
-    const { cluster, api, proxies } = await discover(anonymous)
+    const { cluster, api, proxies } = await discover(anonymous, pins)
     return {
       target: { cluster, api, proxies },
       api: apiClient({ ...common, baseUrl: api, bearer }),

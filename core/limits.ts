@@ -189,7 +189,28 @@ export const LIMITS = {
     'count',
     'Issuers whose keys are remembered; the one unused for longest is forgotten.',
   ),
+  expressionLength: limit(
+    4096,
+    'count',
+    'Characters of an expression of a token; a longer one is refused when the token is made.',
+  ),
+  expressionNodes: limit(
+    256,
+    'count',
+    'Names, texts and operators of an expression; more are refused.',
+  ),
+  expressionDepth: limit(24, 'count', 'Nesting of an expression; deeper is refused.'),
+  expressionSet: limit(
+    1024,
+    'count',
+    'Texts in a set while an expression is decided; more refuse the join.',
+  ),
   challengeTtl: limit(60 * second, 'ms', 'A join challenge is good for this long.'),
+  joinKeyTtl: limit(
+    36 * hour,
+    'ms',
+    'The host CA’s word for the key of sealed joins holds this long; a function signs it anew after a third.',
+  ),
   agentCertTtl: limit(24 * hour, 'ms', 'Life of an agent certificate; renewed at half of it.'),
   userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),
   userCertTtlMin: limit(1 * minute, 'ms', 'Shortest life of a user certificate.'),
@@ -334,6 +355,11 @@ export const LIMITS = {
     3 * second,
     'ms',
     'A suspect tunnel that is not replaced earlier is given up after this, or 8 round trips if they are longer.',
+  ),
+  openPatience: limit(
+    10 * second,
+    'ms',
+    'A new connection that fails for a reason that passes is tried again, over any proxy, for so long.',
   ),
   resumeWindow: limit(
     60 * second,

@@ -2,6 +2,8 @@
  * What each verb of the control plane is given: exactly what it needs, so that a flaw in one is worth only that one. The join
  * verb never sees the user CA's signer, the api verb sees no signer at all.
  */
+import type { KeyObject } from 'node:crypto'
+import type { Identity } from '../core/certs/identity.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
 import type { Signer } from '../core/certs/signer.ts'
 import type { Clock } from '../core/clock.ts'
@@ -59,6 +61,8 @@ export interface CallerDeps extends BaseDeps {
     Partial<Pick<Stores, 'connectors' | 'events'>>
   /** Of the verb that takes id tokens. */
   readonly issuerKeys?: IssuerKeys | undefined
+  /** Kinds of identity that are served; others are refused before anything is read about them. Undefined: all. */
+  readonly serves?: readonly Identity['kind'][]
 }
 
 /** Public halves of the keys that JWTs of this cluster are signed with, newest first; none where it signs none. */
@@ -88,6 +92,8 @@ export interface JoinDeps
   /** The one that signs now. */
   readonly hostCa: () => Authority
   readonly challengeSealer: Sealer
+  /** X25519; sealed joins are opened with it (core/join/sealed-call). */
+  readonly joinKey: KeyObject
   readonly stores: Pick<
     Stores,
     'tokens' | 'joins' | 'boundKeypairs' | 'agents' | 'locks' | 'events'

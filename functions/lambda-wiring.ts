@@ -10,6 +10,7 @@ import { CA_KINDS, type CaKind } from '../core/domain/ca.ts'
 import { AppError } from '../core/errors.ts'
 import { publishedSigningKeys } from '../core/join/azure/attested.ts'
 import { publishedIidKeys } from '../core/join/ec2.ts'
+import { joinKeyOf } from '../core/join/sealed-call.ts'
 import { systemRandom } from '../core/random.ts'
 import { createSealer, deriveKey } from '../core/seal.ts'
 import { VERSION } from '../core/version.ts'
@@ -137,6 +138,7 @@ export async function joinDeps(): Promise<JoinDeps> {
     arm: createArmClient(base),
     azureSigningKeys: publishedSigningKeys,
     challengeSealer: createSealer(deriveKey(secret, 'challenge')),
+    joinKey: joinKeyOf(deriveKey(secret, 'join-key')),
   }
 }
 

@@ -16,6 +16,7 @@ import { reasonOf } from '../core/errors.ts'
 import type { ProxyId } from '../core/ids.ts'
 import { publishedSigningKeys, type SigningKey } from '../core/join/azure/attested.ts'
 import { publishedIidKeys, type RegionKey } from '../core/join/ec2.ts'
+import { joinKeyOf } from '../core/join/sealed-call.ts'
 import { LIMITS } from '../core/limits.ts'
 import { silentLog, type Log } from '../core/log.ts'
 import { parse } from '../core/parse.ts'
@@ -216,6 +217,7 @@ export async function createLocalControlPlane(
     userCa: () => cas.authority('user'),
     policySigner: () => cas.signer('policy'),
     challengeSealer: createSealer(deriveKey(secret, 'challenge'), random),
+    joinKey: joinKeyOf(deriveKey(secret, 'join-key')),
     downloads: options.downloads,
     answerSealer: createSealer(deriveKey(secret, 'answer'), random),
     passwords: createPasswordHasher(random),

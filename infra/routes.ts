@@ -20,6 +20,7 @@ export const ROUTES: Readonly<Record<HttpVerb, readonly string[]>> = {
   join: [
     'POST /v1/join',
     'POST /v1/join/challenge',
+    'GET /v1/join/key',
     'POST /v1/renew',
     'POST /v1/bootstrap/host-ca',
   ],

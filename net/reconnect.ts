@@ -10,8 +10,13 @@ import type { ConnectedTunnel } from './tunnel-client.ts'
 export type ConnectionState =
   | { readonly state: 'connecting'; readonly attempt: number }
   | { readonly state: 'connected'; readonly tunnel: ConnectedTunnel }
-  /** Lost, told to go elsewhere, or never reached; the next try is in `retryIn` ms. */
-  | { readonly state: 'waiting'; readonly error: AppError | undefined; readonly retryIn: number }
+  /** Lost, told to go elsewhere (`leaving`: the old tunnel still works), or never reached; the next try is in `retryIn` ms. */
+  | {
+      readonly state: 'waiting'
+      readonly error: AppError | undefined
+      readonly retryIn: number
+      readonly leaving: boolean
+    }
   | { readonly state: 'stopped'; readonly error: AppError | undefined }
 
 export interface ReconnectHooks {
@@ -33,6 +38,8 @@ export interface KeepConnectedOptions {
   awaited?: (() => boolean) | undefined
   /** The tunnel in use is not to be counted on any more: it fell silent or was told to leave. Another is dialled now. */
   onUncounted?: (() => void) | undefined
+  /** Is somebody else in reach through another tunnel? Then one that was told to leave need not wait for its successor. */
+  covered?: (() => boolean) | undefined
   /** Calls back when something makes every connection doubtful, as a changed address does. The answer ends that. */
   onDoubt?: ((fn: () => void) => () => void) | undefined
   /** Pause before try number `attempt`, in place of the usual one. */
@@ -53,18 +60,19 @@ type Ended =
 const STOOD = LIMITS.backoffMax.value
 
 /**
- * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked while the old
- * tunnel's streams go on; the old tunnel is closed when its streams are done.
+ * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked; until another tunnel
+ * stands the old one takes streams as before. Then the other end is told, and it is closed when its streams are done.
  */
 export async function keepConnected(options: KeepConnectedOptions): Promise<void> {
   const { clock, random, signal } = options
   const say = (state: ConnectionState) => options.onState?.(state)
   let attempt = 0
   let fatal: AppError | undefined
+  const leaving = new Set<() => void>()
   while (!signal.aborted && !fatal) {
     say({ state: 'connecting', attempt })
     const startedAt = clock.monotonic()
-    const ended = await oneLife(options, say)
+    const ended = await oneLife(options, say, leaving)
     if (ended.why === 'stopped') break
     const error = ended.why === 'closed' ? ended.error : undefined
     if (error && options.isFatal?.(error)) {
@@ -80,16 +88,20 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     attempt++
     // A suspect tunnel still counts until another one is there.
     if (ended.why === 'suspect') continue
-    say({ state: 'waiting', error, retryIn })
+    say({ state: 'waiting', error, retryIn, leaving: ended.why === 'going away' })
     await sleep(clock, retryIn, signal).catch(() => undefined)
   }
   say({ state: 'stopped', error: fatal })
 }
 
-/** One attempt and the life of the tunnel it gave, until the tunnel is not to be counted on any more. */
+/**
+ * One attempt and the life of the tunnel it gave, until the tunnel is not to be counted on any more. Tunnels that wait for a
+ * successor are in `leaving`, by what tells them that there is one.
+ */
 async function oneLife(
   options: KeepConnectedOptions,
   say: (state: ConnectionState) => void,
+  leaving: Set<() => void>,
 ): Promise<Ended> {
   const { signal } = options
   let end: (ended: Ended) => void = () => undefined
@@ -110,6 +122,7 @@ async function oneLife(
       },
     })
     if (!signal.aborted) say({ state: 'connected', tunnel })
+    for (const leave of [...leaving]) leave()
     calm = options.onDoubt?.(() => {
       // Nothing need be waiting there: a tunnel that is dead now would be noticed by the first who wants something.
       silent = true
@@ -123,7 +136,8 @@ async function oneLife(
     const result = await ended
     options.onUncounted?.()
     if (result.why === 'suspect') closeIfSilent(tunnel, options, () => silent)
-    if (result.why === 'going away' || result.why === 'suspect') closeWhenIdle(tunnel, options)
+    if (result.why === 'going away') leaveWhenCovered(tunnel, options, leaving)
+    else if (result.why === 'suspect') closeWhenIdle(tunnel, options, () => true)
     else tunnel.session.close()
     return result
   } catch (e) {
@@ -145,15 +159,40 @@ function closeIfSilent(
   })
 }
 
+/** Make before break: whoever is reached through this tunnel alone stays in reach. */
+function leaveWhenCovered(
+  tunnel: ConnectedTunnel,
+  options: KeepConnectedOptions,
+  leaving: Set<() => void>,
+): void {
+  let left = false
+  const leave = (): void => {
+    left = true
+    leaving.delete(leave)
+    tunnel.session.goAway(0)
+  }
+  const mayClose = (): boolean => {
+    if (!left && (tunnel.session.closed || options.covered?.() === true)) leave()
+    return left
+  }
+  leaving.add(leave)
+  mayClose()
+  closeWhenIdle(tunnel, options, mayClose)
+}
+
 /** The old tunnel goes when its last stream does, or when everything stops. */
-function closeWhenIdle({ session }: ConnectedTunnel, options: KeepConnectedOptions): void {
+function closeWhenIdle(
+  { session }: ConnectedTunnel,
+  options: KeepConnectedOptions,
+  mayClose: () => boolean,
+): void {
   const done = () => {
     timer.cancel()
     options.signal.removeEventListener('abort', done)
     session.close()
   }
   const timer = options.clock.every(LIMITS.drainCheck.value, () => {
-    if (session.streams === 0 || session.closed) done()
+    if (session.closed || (mayClose() && session.streams === 0)) done()
   })
   options.signal.addEventListener('abort', done, { once: true })
 }

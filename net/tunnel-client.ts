@@ -27,7 +27,7 @@ import { dial } from './dial.ts'
 import { HandshakeChannel } from './handshake-channel.ts'
 import { checkScheme } from './http-exchange.ts'
 import { tlsOptions, type Trust } from './trust.ts'
-import { TUNNEL_PATH } from './tunnel-path.ts'
+import { PEER_QUERY, TUNNEL_PATH } from './tunnel-path.ts'
 import { requestUpgrade, type Upgraded } from './websocket/upgrade.ts'
 import type { ForwardProxy } from './forward-proxy.ts'
 
@@ -67,7 +67,7 @@ const processBudget = createWindowBudget()
  * (ERR_TUNNEL_ALREADY_HERE, ERR_LOCKED, …). The signal ends the attempt, not the tunnel that came of it.
  */
 export async function connectTunnel(options: TunnelClientOptions): Promise<ConnectedTunnel> {
-  const url = new URL(TUNNEL_PATH, options.url)
+  const url = new URL(TUNNEL_PATH + (options.purpose === 'peer' ? PEER_QUERY : ''), options.url)
   checkScheme(url)
   const clock = options.clock ?? systemClock
   const { link, head } = await upgrade(url, options, clock)

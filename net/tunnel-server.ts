@@ -19,7 +19,7 @@ import { HandshakeChannel } from './handshake-channel.ts'
 import type { WebSocketLink } from './websocket/link.ts'
 import { acceptUpgrade } from './websocket/upgrade.ts'
 
-export { TUNNEL_PATH } from './tunnel-path.ts'
+export { PEER_QUERY, TUNNEL_PATH } from './tunnel-path.ts'
 
 export type { WebSocketLink }
 
@@ -64,6 +64,7 @@ export interface TunnelServerOptions {
     certificate: Certificate,
   ): void | Promise<void>
   onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void
+  onGoAway?: ((tunnel: AcceptedTunnel) => void) | undefined
   onSuspect?: ((suspect: boolean, tunnel: AcceptedTunnel) => void) | undefined
   onClose?: ((err: AppError | undefined, tunnel: AcceptedTunnel) => void) | undefined
   onCallbackError?: ((error: unknown) => void) | undefined
@@ -137,6 +138,7 @@ async function shakeHands(
       budget: options.budget,
       limits,
       onOpen: (stream, payload) => options.onOpen(stream, payload, tunnel),
+      onGoAway: () => options.onGoAway?.(tunnel),
       onSuspect: (suspect) => options.onSuspect?.(suspect, tunnel),
       onClose: (err) => options.onClose?.(err, tunnel),
       onCallbackError: options.onCallbackError,

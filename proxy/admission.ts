@@ -2,18 +2,38 @@
  * Who may begin a handshake. Counted before a byte of it is read, so that a flood costs an HTTP answer and nothing more.
  * A slot is held from the upgrade until the handshake is over.
  */
+import type { Network } from '../core/certs/ip.ts'
 import { LIMITS } from '../core/limits.ts'
+import { clientAddress } from '../core/source-address.ts'
 
 export interface AdmissionLimits {
   readonly tunnels: number
   readonly handshakes: number
   readonly handshakesPerSource: number
+  /** Load balancers in front whose `X-Forwarded-For` counts. */
+  readonly trustedProxies: readonly Network[]
 }
 
 const DEFAULTS: AdmissionLimits = {
   tunnels: LIMITS.tunnelsPerProxy.value,
   handshakes: LIMITS.handshakesPending.value,
   handshakesPerSource: LIMITS.handshakesPerSource.value,
+  trustedProxies: [],
+}
+
+/** The part of each limit that is one process's, where a proxy is several: the whole machine takes no more than one would. */
+export function shareOf(
+  limits: Partial<AdmissionLimits> | undefined,
+  processes: number,
+): AdmissionLimits {
+  const whole = { ...DEFAULTS, ...limits }
+  const part = (limit: number): number => Math.ceil(limit / processes)
+  return {
+    ...whole,
+    tunnels: part(whole.tunnels),
+    handshakes: part(whole.handshakes),
+    handshakesPerSource: part(whole.handshakesPerSource),
+  }
 }
 
 export interface Slot {
@@ -25,21 +45,8 @@ export interface Admission {
   /** A slot, or why there is none. */
   admit(source: string, tunnels: number): Slot | 'tunnels' | 'handshakes' | 'source'
   readonly pending: number
-}
-
-/**
- * One IPv6 customer holds a whole /64, so that prefix is one source. IPv4 in IPv6 clothes is itself.
- */
-export function sourceKey(address: string | undefined): string {
-  if (address === undefined) return 'unknown'
-  const v4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
-  if (v4 !== undefined) return v4
-  if (!address.includes(':')) return address
-  const [head = '', tail] = address.toLowerCase().split('%')[0]?.split('::') ?? []
-  const groups = head === '' ? [] : head.split(':')
-  const after = tail === undefined || tail === '' ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - after.length)
-  return [...groups, ...Array<string>(zeros).fill('0'), ...after].slice(0, 4).join(':')
+  /** Whose connection it is, by address. */
+  sourceOf(peer: string, forwardedFor: string | undefined): string
 }
 
 export function createAdmission(overrides: Partial<AdmissionLimits> = {}): Admission {
@@ -55,6 +62,7 @@ export function createAdmission(overrides: Partial<AdmissionLimits> = {}): Admis
   }
 
   return {
+    sourceOf: (peer, forwardedFor) => clientAddress(peer, forwardedFor, limits.trustedProxies),
     get pending() {
       return pending
     },

@@ -9,17 +9,19 @@ import type { Identity } from '../core/certs/identity.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
+import { sourceKey } from '../core/source-address.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import {
   acceptTunnel,
+  PEER_QUERY,
   TUNNEL_PATH,
   tunnelUpgrade,
   type AcceptedTunnel,
   type TunnelServerOptions,
   type WebSocketLink,
 } from '../net/tunnel-server.ts'
-import { sourceKey, type Admission } from './admission.ts'
+import type { Admission } from './admission.ts'
 import type { ProxyCounters } from './counters.ts'
 import { refuseUpgrade } from './http.ts'
 import { createPacer } from './pacing.ts'
@@ -27,6 +29,7 @@ import { createPacer } from './pacing.ts'
 /** What the door tells about one tunnel. */
 export interface Guest {
   onOpen: TunnelServerOptions['onOpen']
+  onGoAway(): void
   onSuspect(suspect: boolean): void
   onClose(err: AppError | undefined): void
 }
@@ -35,15 +38,18 @@ export interface DoorDeps<G extends Guest> {
   readonly admission: Admission
   /** Tunnels open now. */
   tunnels(): number
-  /** Why nothing is taken now; undefined: come in. */
-  closedBecause(): AppError | undefined
+  /** Why nobody is taken now, or nobody but other proxies; undefined: come in. */
+  closedBecause(purpose: 'peer' | undefined): AppError | undefined
   /** Throws to refuse an identity that was proven. */
   authorise(identity: Identity, purpose: TunnelPurpose): void
   /** For each peer that comes in, before its handshake. `source` is its address. */
   guest(source: string): G
   /** The tunnel is open; called once for each guest at most, before its first stream or after it. */
   welcome(accepted: AcceptedTunnel, guest: G, source: string): void
-  readonly server: Omit<TunnelServerOptions, 'authorise' | 'onOpen' | 'onSuspect' | 'onClose'>
+  readonly server: Omit<
+    TunnelServerOptions,
+    'authorise' | 'onOpen' | 'onGoAway' | 'onSuspect' | 'onClose'
+  >
   readonly counters: ProxyCounters
   readonly metrics: Pick<Metrics, 'inc' | 'observe'>
   readonly log: Log
@@ -72,7 +78,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   function refusal(request: IncomingMessage): AppError | undefined {
     if ((request.url ?? '').split('?')[0] !== TUNNEL_PATH) return new AppError('ERR_NOT_FOUND')
     if (!offers(request, SUBPROTOCOL)) return new AppError('ERR_TUNNEL_VERSION')
-    return deps.closedBecause()
+    return deps.closedBecause(request.url === TUNNEL_PATH + PEER_QUERY ? 'peer' : undefined)
   }
 
   function turnAway(socket: Duplex, error: AppError): void {
@@ -91,6 +97,7 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
         ...deps.server,
         authorise: (identity, purpose) => deps.authorise(identity, purpose),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
+        onGoAway: () => guest.onGoAway(),
         onSuspect: (suspect) => guest.onSuspect(suspect),
         onClose: (err) => guest.onClose(err),
       })
@@ -107,7 +114,9 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
   }
 
   function enter(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const source = request.socket.remoteAddress ?? 'unknown'
+    const peer = request.socket.remoteAddress ?? 'unknown'
+    const forwarded = request.headers['x-forwarded-for']
+    const source = admission.sourceOf(peer, forwarded?.toString())
     const slot = admission.admit(sourceKey(source), deps.tunnels())
     if (typeof slot === 'string')
       return turnAway(

@@ -1,15 +1,14 @@
 /** Leaving in good order: peers are told to come back (elsewhere) in a while and get the time to, but not for ever. */
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
-import type { TunnelRegistry } from './tunnels.ts'
+import type { Tunnel, TunnelRegistry } from './tunnels.ts'
 
 /** How often emptiness is looked at while draining, ms. Streams end without telling the proxy. */
 const LOOK = 100
 
-/** Tells every peer to come back within `spread` ms, each at a time of its own so that they do not return as one. */
-export function tellAll(registry: TunnelRegistry, spread: number, random: Random): void {
-  for (const tunnel of [...registry.all()])
-    tunnel.session.goAway(Math.round(random.float() * spread))
+/** Tells them to come back within `spread` ms, each at a time of its own so that they do not return as one. */
+export function tellToLeave(tunnels: Iterable<Tunnel>, spread: number, random: Random): void {
+  for (const { session } of [...tunnels]) session.goAway(Math.round(random.float() * spread))
 }
 
 /**

@@ -2,12 +2,12 @@
  * The other proxies, as far as this one needs them: an agent that is not connected here is reached through the proxy that has
  * it. Which one that is stands in the table and counts while that proxy's lease is fresh (protocols.md 7); the connection to it is
  * authenticated both ways, as every tunnel is, and is dialled when it is needed. A proxy that was found dead is not asked again
- * before its lease was renewed.
+ * before its lease was renewed. What was read a moment ago and led nowhere is read once more.
  */
 import type { Clock, Timer } from '../core/clock.ts'
 import type { PresenceStore, ProxyLease, TunnelRow } from '../core/domain/presence.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
-import { AppError, reasonOf } from '../core/errors.ts'
+import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { AgentId, ProxyId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
@@ -54,11 +54,14 @@ export interface NeighboursDeps {
 
 interface Known {
   readonly rows: Promise<readonly TunnelRow[]>
-  readonly until: number
+  /** When they were asked for. */
+  readonly at: number
 }
 
 /** Agents whose rows are remembered for a moment; more and the oldest is forgotten. */
 const ROWS_KEPT = 4096
+/** Rows or leases that led nowhere are read again when they are older than this, ms: no flood of streams floods the table. */
+const DOUBT = 100
 
 export function createNeighbours(deps: NeighboursDeps): Neighbours {
   const { clock, random, log } = deps
@@ -67,16 +70,27 @@ export function createNeighbours(deps: NeighboursDeps): Neighbours {
   /** The end of the lease that a proxy had when it could not be reached. */
   const dead = new Map<ProxyId, number>()
   const known = new Map<AgentId, Known>()
+  let looking: { readonly done: Promise<void>; readonly at: number } | undefined
 
-  function rowsOf(agentId: AgentId): Promise<readonly TunnelRow[]> {
+  function rowsOf(agentId: AgentId, maxAge: number): Promise<readonly TunnelRow[]> {
     const kept = known.get(agentId)
-    if (kept && clock.monotonic() < kept.until) return kept.rows
+    const at = clock.monotonic()
+    if (kept && at - kept.at < maxAge) return kept.rows
     const rows = within(clock, LIMITS.peerDial.value, deps.presence.tunnelsOf(agentId))
     const oldest = known.keys().next()
     if (known.size >= ROWS_KEPT && !oldest.done) known.delete(oldest.value)
-    known.set(agentId, { rows, until: clock.monotonic() + LIMITS.policyPoll.value })
+    known.delete(agentId)
+    known.set(agentId, { rows, at })
     rows.catch(() => known.delete(agentId))
     return rows
+  }
+
+  /** A fresh look at the leases, shared by all who ask at the same time. */
+  function look(): Promise<void> {
+    const at = clock.monotonic()
+    if (looking && at - looking.at < DOUBT) return looking.done
+    looking = { done: deps.look(), at }
+    return looking.done
   }
 
   const leaseOf = ({ proxyId, bootId }: TunnelRow): ProxyLease | undefined =>
@@ -88,14 +102,19 @@ export function createNeighbours(deps: NeighboursDeps): Neighbours {
   async function holders(
     agentIds: readonly AgentId[],
     service: ServiceKind,
+    maxAge: number,
   ): Promise<readonly ProxyLease[]> {
-    const rows = (await Promise.all(agentIds.map(rowsOf)))
+    const rows = (await Promise.all(agentIds.map((id) => rowsOf(id, maxAge))))
       .flat()
       .filter((row) => row.service === service && row.proxyId !== deps.proxyId)
-    // A proxy that started since the last look: its rows are in the table before its lease is known here.
-    if (rows.some((row) => !leaseOf(row))) await deps.look()
-    const leases = rows.map(leaseOf).filter((lease) => lease !== undefined)
-    return shuffled([...new Set(leases)].filter(usable), random)
+    const live = (): ProxyLease[] => {
+      const leases = rows.map(leaseOf).filter((lease) => lease !== undefined)
+      return [...new Set(leases)].filter(usable)
+    }
+    // One that started since the last look has rows in the table before its lease is known here, and one that was found dead may
+    // have renewed its lease since.
+    if (rows.some((row) => !leaseOf(row)) || (rows.length > 0 && live().length === 0)) await look()
+    return shuffled(live(), random)
   }
 
   async function dial(lease: ProxyLease, over: () => void): Promise<Link> {
@@ -155,7 +174,8 @@ export function createNeighbours(deps: NeighboursDeps): Neighbours {
     links.set(proxyId, entry)
     entry.link.catch((e: unknown) => {
       over()
-      dead.set(proxyId, lease.expires)
+      // A proxy that says it is busy is not dead.
+      if (toAppError(e).code !== 'ERR_PROXY_BUSY') dead.set(proxyId, lease.expires)
       log.warn('proxy.neighbour_unreachable', { proxyId, reason: reasonOf(e) })
     })
     return entry.link
@@ -163,14 +183,19 @@ export function createNeighbours(deps: NeighboursDeps): Neighbours {
 
   return {
     async *reach(agentIds, service, signal) {
-      const leases = await holders(agentIds, service).catch((e: unknown) => {
-        log.warn('proxy.neighbours_unknown', { reason: reasonOf(e) })
-        return []
-      })
-      for (const lease of leases) {
-        if (signal.aborted) return
-        const link = await linkTo(lease).catch(() => undefined)
-        if (link && !link.session.closed && !link.session.goingAway) yield link
+      const tried = new Set<string>()
+      for (const maxAge of [LIMITS.policyPoll.value, DOUBT]) {
+        const leases = await holders(agentIds, service, maxAge).catch((e: unknown) => {
+          log.warn('proxy.neighbours_unknown', { reason: reasonOf(e) })
+          return []
+        })
+        for (const lease of leases) {
+          if (signal.aborted) return
+          if (tried.has(lease.bootId)) continue
+          tried.add(lease.bootId)
+          const link = await linkTo(lease).catch(() => undefined)
+          if (link && !link.session.closed && !link.session.goingAway) yield link
+        }
       }
     },
     close() {

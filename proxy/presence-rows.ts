@@ -117,7 +117,8 @@ export function createPresenceRows(deps: PresenceRowsDeps): PresenceRows {
         perhaps: new Set<TunnelRow>(),
         busy: false,
       }
-      entry.wanted = row
+      // One connection is one row: wanted once more, it is neither written nor ended again.
+      entry.wanted = [...entry.perhaps].find((known) => known.connId === row?.connId) ?? row
       entries.set(key, entry)
       if (!entry.busy) void work(key, entry)
     },

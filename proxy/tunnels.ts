@@ -17,6 +17,8 @@ export interface AgentTunnel {
   readonly session: Session
   readonly connId: ConnId
   readonly opened: Instant
+  /** Called when the agent has found another proxy and leaves this one: what can move had better. */
+  readonly onLeaving: Set<() => void>
   /** Traffic waits there and the agent is silent: used only when nothing better exists. */
   suspect: boolean
 }
@@ -50,6 +52,8 @@ export interface TunnelRegistry {
    */
   candidates(agentIds: readonly AgentId[], service: ServiceKind, random: Random): AgentTunnel[]
   agents(): Iterable<AgentTunnel>
+  /** Agents and users: all but the other proxies. */
+  guests(): Iterable<Tunnel>
   all(): Iterable<Tunnel>
   readonly agentCount: number
   readonly userCount: number
@@ -109,6 +113,10 @@ export function createTunnelRegistry(): TunnelRegistry {
       return [...inOrder.filter((t) => !t.suspect), ...inOrder.filter((t) => t.suspect)]
     },
     agents: () => agents.values(),
+    *guests() {
+      yield* agents
+      yield* users
+    },
     *all() {
       yield* agents
       yield* users

@@ -11,10 +11,12 @@ import { verifyLeaf } from '../../core/certs/x509-verify.ts'
 import { AppError } from '../../core/errors.ts'
 import type { IdentityKind } from '../../core/domain/service.ts'
 import { parse } from '../../core/parse.ts'
+import type { Random } from '../../core/random.ts'
 import type { ApiClient } from '../../net/http-client.ts'
 import type { ClusterInfo } from '../cluster.ts'
 import { pkcs8, type HeldIdentity, type IdentityStore } from '../identity/store.ts'
 import type { EvidenceCollector, Opened } from './collector.ts'
+import { provenCall } from './proven-call.ts'
 
 export interface JoinOptions {
   readonly service: IdentityKind
@@ -25,6 +27,7 @@ export interface JoinOptions {
   readonly store: IdentityStore
   readonly collector: EvidenceCollector
   readonly clock: Clock
+  readonly random: Random
   readonly signal: AbortSignal
 }
 
@@ -78,9 +81,8 @@ export async function joinOnce(options: JoinOptions): Promise<HeldIdentity> {
   } finally {
     await proof.close?.()
   }
-  const answer = parse(credentials, await api.request('POST', '/v1/join', request, { signal }), {
-    code: 'ERR_INTERNAL',
-  })
+  const answered = await provenCall(options, '/v1/join', request)
+  const answer = parse(credentials, answered, { code: 'ERR_INTERNAL' })
   checkCredentials(answer, { service, cluster: options.cluster, clock: options.clock })
   await collector.accepted?.(answer)
   return store.save(service, {

@@ -1,5 +1,6 @@
 /** The way of `postern doctor -c FILE` from an agent's machine to the cluster, as the agent would go it. */
 import type { AgentConfig } from '../../agent/config.ts'
+import { provenKey } from '../../agent/join/proven-call.ts'
 import type { HeldIdentity } from '../../agent/identity/store.ts'
 import { readCertificate, toPem } from '../../core/certs/x509-read.ts'
 import { isAppError, reasonOf } from '../../core/errors.ts'
@@ -23,7 +24,8 @@ async function trustFor(config: AgentConfig, httpsProxy: ForwardProxy | undefine
     pins: config.caPins,
     proxy: httpsProxy,
   })
-  return { system: false, ca }
+  // As the agent does: the pinned CA, and public certificates as well (docs/join/sealed-joins.md).
+  return { system: true, ca }
 }
 
 export async function examineNetwork(
@@ -69,6 +71,13 @@ export async function examineNetwork(
       () => request(cli, one, { api: found?.api ?? origin, origin, trust, httpsProxy }),
       [reached],
     )
+  if (found && trust.ca.length > 0)
+    await exam.check(
+      'proof',
+      new URL(found.api).host,
+      () => prove(cli, { ...found, ca: trust.ca, httpsProxy }),
+      [reached],
+    )
   const hostCas = held[0]
     ? held[0].stored.credentials.host_ca.x509.map((pem) => readCertificate(pem))
     : trust.ca.map((pem) => readCertificate(pem))
@@ -85,6 +94,36 @@ export async function examineNetwork(
     const same = new URL(there.origin).host === new URL(origin).host
     const open = same ? reached : await examineWay(there)
     await examineProxy(there, { cluster: found.cluster, hostCas, purpose: 'agent' }, [open])
+  }
+}
+
+/** What a join asks for before it sends anything: whose certificate TLS showed does not matter then. */
+async function prove(
+  cli: Cli,
+  at: {
+    readonly cluster: string
+    readonly api: string
+    readonly ca: readonly string[]
+    readonly httpsProxy: ForwardProxy | undefined
+  },
+): Promise<string> {
+  const { cluster, ca, httpsProxy: proxy } = at
+  const { clock, random } = cli
+  const api = apiClient({ baseUrl: at.api, trust: { system: true, ca }, clock, random, proxy })
+  try {
+    const { signal } = new AbortController()
+    await provenKey({ api, cluster: { cluster, pinnedCas: ca }, clock, signal })
+    return 'the API proves the pinned CA, whoever ends TLS before it'
+  } catch (cause) {
+    throw new Problem(
+      isAppError(cause) && cause.code === 'ERR_CA_PIN_MISMATCH'
+        ? 'the API does not prove the pinned CA: no secret would be sent to it'
+        : reasonOf(cause),
+      'compare proxy_server and ca_pin with what postern tokens add prints; update the control plane before agents',
+      { cause },
+    )
+  } finally {
+    api.close()
   }
 }
 

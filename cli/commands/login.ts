@@ -91,7 +91,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
     })
   const open = () => client(target.origin, { ...target.trust, anyProxy: true })
   let first = open()
-  const found = await discover(first).catch(async (e: unknown) => {
+  const found = await discover(first, target.pins).catch(async (e: unknown) => {
     first.close()
     // The CA that the last sign-in left here may have been rotated out: what the policy key signed says so.
     const next = known && (await rotated(cli, known, target.origin))
@@ -103,7 +103,9 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   // A password goes to the API alone, under its own name.
   const api = client(found.api)
   try {
-    const cas = parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
+    const readCas = async () =>
+      parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
+    const before = await readCas()
     const password = await readPassword(cli, {
       file: options.passwordFile,
       ask: `Password of ${user} at ${found.cluster}`,
@@ -119,6 +121,8 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
       }),
       { code: 'ERR_INTERNAL' },
     )
+    // A rotation may go on while a person types.
+    const cas = answer.ca_version === before.ca_version ? before : await readCas()
     const dir =
       options.profile !== undefined && chosen !== undefined
         ? chosen

@@ -16,12 +16,16 @@ export function originOf(text: string, source: string): string {
 /** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
 const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ERR_TLS_CERT_ALTNAME/
 
-export async function discover(api: ApiClient): Promise<Discovery> {
+export async function discover(api: ApiClient, pins: readonly string[] = []): Promise<Discovery> {
   try {
     const answer = await api.request('GET', '/.well-known/postern')
     return parse(discovery, answer, { code: 'ERR_INTERNAL' })
   } catch (e) {
     if (!isAppError(e) || !UNTRUSTED.test(e.message)) throw e
-    throw new HintedError(e, 'this machine does not trust its certificate; give --ca-pin sha256:…')
+    const hint =
+      pins.length === 0
+        ? 'this machine does not trust its certificate; give --ca-pin sha256:…'
+        : 'its certificate is not of the pinned CA; where it is of a public CA leave the pin out: passwords and keys are then protected by that certificate alone'
+    throw new HintedError(e, hint)
   }
 }

@@ -34,8 +34,9 @@ export interface ResumeDeps {
   onResumed?: (() => void) | undefined
 }
 
-/** Longest pause between two tries, ms. */
+/** Longest pause between two tries, ms: of a stream that stands still, and of one that still works. */
 const PAUSE = 500
+const PATIENT_PAUSE = 2_000
 /** The agent does not have the stream any more: trying again is in vain, whatever else the code may mean. */
 const FINAL: ReadonlySet<ErrorCode> = new Set(['ERR_STREAM_RESET'])
 
@@ -51,10 +52,17 @@ export function keepResumable(
   const signal = AbortSignal.any([over.signal, deps.signal])
   let epoch = 0
   let moving = false
+  /** The tunnel of its leg is about to end. */
+  let leaving = false
+  /** Ends a pause. */
+  let wake = new AbortController()
   const stream = new ResumableStream({
     clock,
     budget: processBudget,
-    onbroken: () => void move(),
+    onbroken() {
+      wake.abort()
+      void move()
+    },
     onsettled: () => over.abort(),
     onfailed: () => over.abort(),
   })
@@ -93,7 +101,7 @@ export function keepResumable(
     moving = true
     const rest = stayAwake()
     try {
-      do {
+      while (stream.broken || leaving)
         try {
           await reattach()
           deps.onResumed?.()
@@ -102,13 +110,15 @@ export function keepResumable(
           if (signal.aborted) return
           if (!error.kind.retryable || FINAL.has(error.code)) {
             // A leg that still works is not given up for a new one that was refused.
+            leaving = false
             if (stream.broken) stream.reset(error.code, error.message)
             return
           }
-          await sleep(clock, random.float() * PAUSE, signal)
-          continue
+          wake = new AbortController()
+          const ms = random.float() * (stream.broken ? PAUSE : PATIENT_PAUSE)
+          await sleep(clock, ms, AbortSignal.any([signal, wake.signal])).catch(() => undefined)
+          signal.throwIfAborted()
         }
-      } while (stream.broken)
     } catch {
       // The session or the stream has ended.
     } finally {
@@ -120,9 +130,14 @@ export function keepResumable(
   let unfollow: (() => void) | undefined
   function follow(on: HeldTunnel): void {
     unfollow?.()
-    const leaving = (): void => void move()
-    on.onLeaving.add(leaving)
-    unfollow = () => on.onLeaving.delete(leaving)
+    // It may have been told while this stream was still being opened.
+    leaving = on.leaving
+    const onLeaving = (): void => {
+      leaving = true
+      void move()
+    }
+    on.onLeaving.add(onLeaving)
+    unfollow = () => on.onLeaving.delete(onLeaving)
   }
   over.signal.addEventListener('abort', () => unfollow?.(), { once: true })
   // Without a word the agent would keep the stream for somebody who does not come back.
@@ -134,5 +149,6 @@ export function keepResumable(
 
   follow(first.on)
   stream.attach(first.leg, { peerNext: 0 })
+  if (leaving) void move()
   return stream
 }

@@ -18,6 +18,7 @@ import { apiClient } from '../../net/http-client.ts'
 import { isUntrusted } from '../../net/trust.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
 import { checkAgent } from './inner-tls.ts'
+import { persist, type Again } from './persist.ts'
 import { keepResumable } from './resume.ts'
 import { createTunnels, type HeldTunnel } from './tunnels.ts'
 import { credentialOf, loadProfile, type Credential, type StoredProfile } from './profile.ts'
@@ -71,6 +72,8 @@ const STALE: ReadonlySet<ErrorCode> = new Set([
   'ERR_RESOURCE_OFFLINE',
   'ERR_CLOCK',
 ])
+/** This proxy does not get there, though the control plane says that there is a way: another one may. */
+const NO_WAY: ReadonlySet<ErrorCode> = new Set(['ERR_RESOURCE_OFFLINE', 'ERR_PROXY_BUSY'])
 
 function agentIdOf(certificate: Buffer): AgentId {
   const identity = identityOf(readCertificate(certificate))
@@ -227,8 +230,9 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     try {
       return { leg: await on.session.open(payload, signal), on }
     } catch (e) {
-      if (route.kept && toAppError(e).code === 'ERR_ROUTE_INVALID')
-        await routes.forget(resource as ResourceName)
+      const { code } = toAppError(e)
+      if (NO_WAY.has(code)) on.retire()
+      if (route.kept && code === 'ERR_ROUTE_INVALID') await routes.forget(resource as ResourceName)
       throw e
     }
   }
@@ -242,25 +246,28 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
   async function attempt(
     resource: ResourceName,
     signal: AbortSignal,
-    mayRepeat: boolean,
-  ): Promise<OpenedResource> {
+    tries: number,
+  ): Promise<OpenedResource | Again> {
     // Both take a round trip or more, and neither needs the other.
     const [route, on] = await Promise.all([
       routes.find(resource, signal),
       tunnels.connected(),
     ]).catch(async (e: unknown) => {
-      if (!mayRepeat || signal.aborted || !(await mayFollow(e))) throw e
+      if (tries > 0 || signal.aborted || !(await mayFollow(e))) throw e
       return Promise.all([routes.find(resource, signal), tunnels.connected()])
     })
     try {
       const stream = await openOn(on, resource, route, signal)
       return { stream, route: route.claims, protocol: route.protocol }
     } catch (e) {
-      const { code } = toAppError(e)
-      const stale = route.kept && STALE.has(code)
-      if (!mayRepeat || signal.aborted || !(stale || code === 'ERR_TUNNEL_CLOSED')) throw e
+      const again = toAppError(e)
+      const stale = route.kept && STALE.has(again.code)
+      // An agent that renewed under another CA since the kept route was asked for, which tells of none.
+      const rotated = tries === 0 && again.code === 'ERR_CERT_INVALID' && (await follow())
+      if (signal.aborted || !(stale || rotated || NO_WAY.has(again.code))) throw e
+      if (NO_WAY.has(again.code)) on.retire()
       if (stale) await routes.forget(resource)
-      return attempt(resource, signal, false)
+      return { again }
     }
   }
 
@@ -272,7 +279,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
       ending.signal.throwIfAborted()
       await refresh()
       const both = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
-      return attempt(resource, both, true)
+      return persist((tries) => attempt(resource, both, tries), { clock, random, signal: both })
     },
     close,
   }

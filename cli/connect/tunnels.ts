@@ -2,7 +2,7 @@
  * The tunnel of a session: dialled when it is needed, replaced when it broke, when the proxy leaves, and when it went silent with
  * traffic waiting. Streams that can move are told in time; the others stay on the old tunnel while it lives.
  */
-import { sleep, type Clock } from '../../core/clock.ts'
+import { sleep, type Clock, type Timer } from '../../core/clock.ts'
 import { AppError, toAppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
@@ -15,6 +15,10 @@ export interface HeldTunnel {
   readonly session: Session
   /** Called once, when this tunnel is not to be counted on any more although it is not closed. */
   readonly onLeaving: Set<() => void>
+  /** That has happened. */
+  readonly leaving: boolean
+  /** New streams had better go through another proxy. Those that stand stay here; it ends with the last of them. */
+  retire(): void
 }
 
 interface Dialled extends HeldTunnel {
@@ -43,7 +47,7 @@ const PAUSE = 1000
 export function createTunnels(deps: TunnelsDeps): Tunnels {
   const { clock, random, signal } = deps
   const all = new Set<Session>()
-  let current: Promise<HeldTunnel> | undefined
+  let current: Promise<Dialled> | undefined
   // Users spread over the proxies.
   let turn = Math.floor(random.float() * 1000)
 
@@ -52,19 +56,25 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
     const onLeaving = new Set<() => void>()
     const made: { session?: Session; tooLate?: boolean } = {}
     let silent = false
-    const leave = (): void => {
+    let leaving = false
+    let emptying: Timer | undefined
+    const retire = (): void => {
+      if (emptying) return
       // Whatever is dialled next begins with another proxy.
       turn++
       over()
+      emptying = clock.every(LIMITS.drainCheck.value, () => {
+        if (made.session && !made.session.closed && made.session.streams > 0) return
+        emptying?.cancel()
+        made.session?.close()
+      })
+    }
+    const leave = (): void => {
+      leaving = true
+      retire()
       const told = [...onLeaving]
       onLeaving.clear()
       for (const fn of told) fn()
-      // New streams go elsewhere from now on, so it empties.
-      const timer = clock.every(LIMITS.drainCheck.value, () => {
-        if (made.session && !made.session.closed && made.session.streams > 0) return
-        timer.cancel()
-        made.session?.close()
-      })
     }
     const suspect = (yes: boolean): void => {
       silent = yes
@@ -80,7 +90,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       onGoAway: leave,
       onSuspect: suspect,
       onClose() {
-        if (made.tooLate !== true) {
+        if (made.tooLate !== true && !emptying) {
           turn++
           over()
         }
@@ -93,6 +103,10 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
     return {
       session,
       onLeaving,
+      get leaving() {
+        return leaving
+      },
+      retire,
       discard() {
         made.tooLate = true
         session.close()
@@ -100,7 +114,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
     }
   }
 
-  async function connect(over: () => void): Promise<HeldTunnel> {
+  async function connect(over: () => void): Promise<Dialled> {
     let last = new AppError('ERR_UNREACHABLE')
     for (let round = 0; round < ROUNDS; round++) {
       if (round > 0) await sleep(clock, random.float() * PAUSE, signal)
@@ -128,7 +142,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       const over = (): void => {
         if (current === attempt) current = undefined
       }
-      const attempt: Promise<HeldTunnel> = connect(over)
+      const attempt: Promise<Dialled> = connect(over)
       current = attempt
       attempt.catch(over)
       return attempt

@@ -106,16 +106,21 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     const issued = given
       ? undefined
       : await serverTls(plane, clock, withPublic(names, api.publicAddresses))
-    const listener = await openListener(api.listen, given ? given.material : issued?.material, {
-      fetch: (request, peer) => plane.fetch(request, peer),
-      handleRequest(request, response) {
-        if (request.url !== '/healthz' && request.url !== '/readyz') return false
-        response.writeHead(200, { 'content-type': 'application/json' })
-        response.end('{"state":"serving"}')
-        return true
+    const listener = await openListener(
+      api.listen,
+      given ? given.material : issued?.material,
+      {
+        fetch: (request, peer) => plane.fetch(request, peer),
+        handleRequest(request, response) {
+          if (request.url !== '/healthz' && request.url !== '/readyz') return false
+          response.writeHead(200, { 'content-type': 'application/json' })
+          response.end('{"state":"serving"}')
+          return true
+        },
+        handleUpgrade: (_request, socket) => socket.destroy(),
       },
-      handleUpgrade: (_request, socket) => socket.destroy(),
-    })
+      api.trustedProxies,
+    )
     stopping.push(() => listener.close())
     if (given) stopping.push(given.follow(listener))
     port = listener.port
@@ -126,16 +131,19 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     renewOwner = () =>
       owner.renew().catch((e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }))
 
+    const renew = (): void => {
+      names = namesFor(api.listen.host)
+      void renewOwner()
+      issued?.renew(withPublic(names, api.publicAddresses)).then(
+        (next) => next && listener.setTls(next),
+        (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
+      )
+    }
+    // A certificate of a CA that is believed no more would keep everybody out until the next look.
+    stopping.push(plane.onCaChange(renew))
     const timers = [
       clock.every(LIMITS.leaseRenew.value, () => void live.look()),
-      clock.every(LOOK_EVERY_MS, () => {
-        names = namesFor(api.listen.host)
-        void renewOwner()
-        issued?.renew(withPublic(names, api.publicAddresses)).then(
-          (next) => next && listener.setTls(next),
-          (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
-        )
-      }),
+      clock.every(LOOK_EVERY_MS, renew),
     ]
     stopping.push(() => timers.forEach((timer) => timer.cancel()))
 

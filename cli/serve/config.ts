@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os'
 import * as z from 'zod'
+import { parseNetwork, type Network } from '../../core/certs/ip.ts'
 import { parse } from '../../core/parse.ts'
 import { resourceName } from '../../core/domain/name.ts'
 import { duration } from '../../core/duration.ts'
@@ -42,6 +43,8 @@ const dialledList = z
   })
   .optional()
 
+const WORKERS_MAX = 64
+
 /** `off`: a load balancer in front ends TLS. Absent: a certificate of the cluster's own CA. */
 const tls = z
   .union(
@@ -51,6 +54,23 @@ const tls = z
     ],
     { error: 'use off, or key_file and cert_file' },
   )
+  .optional()
+
+/** Processes of a proxy. `auto`: as many as there are processors that may be used. */
+const workers = z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], {
+  error: `use auto, or a number from 1 to ${WORKERS_MAX}`,
+})
+/** Load balancers in front, by address or network: what they say of the client's address counts. */
+const trustedProxies = z
+  .array(
+    z.string().transform((text, ctx): Network => {
+      const network = parseNetwork(text)
+      if (network && network.bits > 0) return network
+      ctx.addIssue({ code: 'custom', message: 'use an address or a network, as 10.0.0.0/8' })
+      return z.NEVER
+    }),
+  )
+  .max(64)
   .optional()
 
 const file = z.strictObject({
@@ -72,6 +92,7 @@ const file = z.strictObject({
       listen_addr: listenAddress.optional(),
       public_addr: dialledList,
       proxies: dialledList,
+      trusted_proxies: trustedProxies,
       tls,
     })
     .optional(),
@@ -81,6 +102,8 @@ const file = z.strictObject({
       public_addr: dialledList,
       peer_addr: dialled.optional(),
       drain_timeout: duration.optional(),
+      workers: workers.optional(),
+      trusted_proxies: trustedProxies,
       tls,
     })
     .optional(),
@@ -120,6 +143,7 @@ export interface ServeConfig {
     readonly publicAddresses: readonly string[]
     /** Undefined: those that have a lease. */
     readonly proxies: readonly string[] | undefined
+    readonly trustedProxies: readonly Network[]
     readonly tls: TlsConfig
   }
   readonly proxy: {
@@ -128,6 +152,8 @@ export interface ServeConfig {
     readonly peerAddress: string | undefined
     /** Milliseconds. */
     readonly drainTimeout: number
+    readonly workers: 'auto' | number
+    readonly trustedProxies: readonly Network[]
     readonly tls: TlsConfig
   }
   readonly storeListen: ListenAddress
@@ -172,6 +198,7 @@ export function parseServeConfig(
       listen: api?.listen_addr ?? { host: '127.0.0.1', port: 3025 },
       publicAddresses: api?.public_addr ?? [],
       proxies: api?.proxies,
+      trustedProxies: api?.trusted_proxies ?? [],
       tls: tlsOf(api?.tls),
     },
     proxy: {
@@ -179,6 +206,8 @@ export function parseServeConfig(
       publicAddresses: proxy?.public_addr ?? [],
       peerAddress: proxy?.peer_addr,
       drainTimeout: proxy?.drain_timeout ?? DRAIN_DEFAULT,
+      workers: proxy?.workers ?? 'auto',
+      trustedProxies: proxy?.trusted_proxies ?? [],
       tls: tlsOf(proxy?.tls),
     },
     storeListen: value.store_service?.listen_addr ?? { host: '127.0.0.1', port: 8000 },
@@ -194,6 +223,16 @@ export function parseServeConfig(
     },
   }
 }
+
+/** As the option of the command says it. */
+export const parseWorkers = (text: string): 'auto' | number =>
+  parse(
+    z.object({ '--workers': workers }),
+    { '--workers': text === 'auto' ? text : Number(text) },
+    {
+      code: 'ERR_USAGE',
+    },
+  )['--workers']
 
 /** `path` undefined: everything as by default. */
 export async function loadServeConfig(

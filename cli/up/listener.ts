@@ -8,7 +8,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import { AppError } from '../../core/errors.ts'
+import type { Network } from '../../core/certs/ip.ts'
 import { LIMITS } from '../../core/limits.ts'
+import { clientAddress } from '../../core/source-address.ts'
 import { TUNNEL_PATH } from '../../net/tunnel-server.ts'
 import type { ListenAddress } from '../listen.ts'
 
@@ -52,16 +54,19 @@ export function listen(server: Server | TlsServer, at: ListenAddress): Promise<n
   })
 }
 
-/** `tls` undefined: plain HTTP. */
+/** `tls` undefined: plain HTTP. `trustedProxies`: load balancers whose `X-Forwarded-For` counts. */
 export async function openListener(
   at: ListenAddress,
   tls: TlsMaterial | undefined,
   front: Front,
+  trustedProxies: readonly Network[] = [],
 ): Promise<Listener> {
   const toApp = getRequestListener(
     (request, env) => {
       const incoming = 'incoming' in env ? env.incoming : undefined
-      return front.fetch(request, { ip: incoming?.socket.remoteAddress ?? 'unknown' })
+      const peer = incoming?.socket.remoteAddress ?? 'unknown'
+      const forwarded = incoming?.headers['x-forwarded-for']?.toString()
+      return front.fetch(request, { ip: clientAddress(peer, forwarded, trustedProxies) })
     },
     { overrideGlobalObjects: false },
   )

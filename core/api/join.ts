@@ -59,6 +59,22 @@ export const joinRequest = z.strictObject({
 })
 export type JoinRequest = z.output<typeof joinRequest>
 
+/** `GET /v1/join/key`: who can open sealed calls, in a JWS of the host CA (core/join/sealed-call). */
+export const joinKeyAnswer = z.object({ join_key: z.string().max(4096) })
+export type JoinKeyAnswer = z.output<typeof joinKeyAnswer>
+
+/** A request or an answer of `/v1/join` and `/v1/renew` that only the two ends can read: a compact JWE. */
+export const sealedCall = z.strictObject({
+  sealed: z
+    .string()
+    .max(LIMITS.joinEvidence.value * 4)
+    .regex(
+      /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/,
+      'is no JWE',
+    ),
+})
+export type SealedCall = z.output<typeof sealedCall>
+
 /** `POST /v1/renew`: `prove(CONTEXT.renew, key, sha256(payload bytes))` by the current and by the next key. */
 export const renewPayload = z.strictObject({
   cluster: resourceName,
@@ -97,5 +113,7 @@ export const credentials = z.object({
   proxies: z.array(z.string()),
   /** Of method `bound_keypair`: to be shown at the next join of this service. */
   join_state: z.string().max(2048).optional(),
+  /** In sealed answers: as `GET /v1/join/key` would give it now, for the next call. */
+  join_key: z.string().max(4096).optional(),
 })
 export type Credentials = z.output<typeof credentials>

@@ -104,6 +104,7 @@ async function identify(deps: CallerDeps, c: Ctx, trace: CallerTrace): Promise<C
   })
   const { identity } = signed
   if (identity.kind !== 'proxy') deps.limiter.take('caller', nameOf(identity))
+  if (deps.serves && !deps.serves.includes(identity.kind)) throw new AppError('ERR_FORBIDDEN')
   if (WRITES.has(c.req.method)) await spend(deps, signed, now)
   switch (identity.kind) {
     case 'user':

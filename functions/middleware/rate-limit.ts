@@ -5,6 +5,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
+import { sourceKey } from '../../core/source-address.ts'
 
 /** `anonymous`: an address; `login`: a user name; `caller`: who proved to be it; `token`: a join token. */
 type RateScope = 'anonymous' | 'login' | 'caller' | 'token'
@@ -34,7 +35,7 @@ export function createRateLimiter(
   return {
     take(scope, key) {
       const perMinute = PER_MINUTE[scope]
-      const id = `${scope}\0${key}`
+      const id = `${scope}\0${scope === 'anonymous' ? sourceKey(key) : key}`
       const now = clock.monotonic()
       const known = buckets.get(id)
       const level = known

@@ -2,15 +2,17 @@
  * Every call of the API in one table: who may make it, what goes in, what comes out. The OpenAPI document is made of it, and a
  * test holds it to the routes that exist.
  */
-import type * as z from 'zod'
+import * as z from 'zod'
 import { caDocument, caList, rollbackRequest, rotateRequest } from '../../core/api/cas.ts'
 import * as documents from '../../core/api/documents.ts'
 import {
   challengeAnswer,
   challengeRequest,
   credentials,
+  joinKeyAnswer,
   joinRequest,
   renewRequest,
+  sealedCall,
 } from '../../core/api/join.ts'
 import { certRequest, passwordLogin, userCertificates, whoami } from '../../core/api/login.ts'
 import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
@@ -205,9 +207,12 @@ export const OPERATIONS: readonly Operation[] = [
     input: [challengeRequest],
     output: challengeAnswer,
   }),
+  get('/v1/join/key', 'anyone', 'The host CA’s word for the key of sealed joins.', {
+    output: joinKeyAnswer,
+  }),
   post('/v1/join', 'anyone', 'Join one service of an agent.', {
-    input: [joinRequest],
-    output: credentials,
+    input: [joinRequest, sealedCall],
+    output: z.union([credentials, sealedCall]),
     errors: [
       'ERR_JOIN_REFUSED',
       'ERR_JOIN_SERVICE_NOT_ALLOWED',
@@ -217,8 +222,8 @@ export const OPERATIONS: readonly Operation[] = [
     ],
   }),
   post('/v1/renew', 'anyone', 'Renew a service certificate by proof of possession.', {
-    input: [renewRequest],
-    output: credentials,
+    input: [renewRequest, sealedCall],
+    output: z.union([credentials, sealedCall]),
     errors: ['ERR_RENEWAL_REFUSED', 'ERR_CLOCK', 'ERR_KEY_ENROLLED'],
   }),
   post('/v1/agents/self/resources', 'agent', 'Announce what one service serves.', {

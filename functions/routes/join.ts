@@ -1,5 +1,10 @@
 /** Joining and renewing. Every attempt that names a service is in the audit log, with the exact reason when it is refused. */
-import { challengeRequest, joinRequest, renewRequest } from '../../core/api/join.ts'
+import {
+  challengeRequest,
+  joinRequest,
+  renewRequest,
+  type JoinKeyAnswer,
+} from '../../core/api/join.ts'
 import { iso } from '../../core/clock.ts'
 import type { EventField, EventType } from '../../core/domain/event.ts'
 import { isAppError, reasonOf } from '../../core/errors.ts'
@@ -8,6 +13,7 @@ import type { JoinDeps } from '../deps.ts'
 import { body, sourceIp, type Ctx, type VerbApp } from '../http.ts'
 import { createJoiner, type JoinTrace } from '../join/join.ts'
 import { createRenewer, type RenewTrace } from '../join/renew.ts'
+import { createStatements, openCall } from '../join/sealed.ts'
 
 type Trace = JoinTrace & RenewTrace
 
@@ -64,6 +70,14 @@ async function audited<T>(
 export function joinRoutes(app: VerbApp, deps: JoinDeps): void {
   const joiner = createJoiner(deps)
   const renewer = createRenewer(deps)
+  const statements = createStatements(deps)
+  const sealing = { joinKey: deps.joinKey, statements }
+
+  app.get('/v1/join/key', async (c: Ctx) => {
+    deps.limiter.take('anonymous', sourceIp(c))
+    const answer: JoinKeyAnswer = { join_key: await statements.now() }
+    return c.json(answer)
+  })
 
   app.post('/v1/join/challenge', (c: Ctx) => {
     deps.limiter.take('anonymous', sourceIp(c))
@@ -72,17 +86,18 @@ export function joinRoutes(app: VerbApp, deps: JoinDeps): void {
 
   app.post('/v1/join', async (c: Ctx) => {
     deps.limiter.take('anonymous', sourceIp(c))
-    const request = body(c, joinRequest)
+    const { request, answer } = await openCall(c, '/v1/join', joinRequest, sealing)
     const trace: Trace = {}
-    return c.json(await audited(deps, c, 'agent.join', trace, () => joiner.join(request, trace)))
+    const work = () => joiner.join(request, trace)
+    return c.json(await answer(await audited(deps, c, 'agent.join', trace, work)))
   })
 
   app.post('/v1/renew', async (c: Ctx) => {
     deps.limiter.take('anonymous', sourceIp(c))
-    const request = body(c, renewRequest)
+    const { request, answer } = await openCall(c, '/v1/renew', renewRequest, sealing)
     const trace: Trace = {}
     const told = (of: RenewTrace) => eventOf(c, entryOf(c, 'agent.renew', of))
     const work = () => renewer.renew(request, trace, told)
-    return c.json(await audited(deps, c, 'agent.renew', trace, work))
+    return c.json(await answer(await audited(deps, c, 'agent.renew', trace, work)))
   })
 }

@@ -51,6 +51,7 @@ const answerOf = (
   logins: [...issued.logins],
   expires: seconds(issued.expires),
   proxies: [...deps.proxies()],
+  ca_version: deps.cas.now.version,
 })
 
 /** Who signed in, or why not. The password is checked in every case, so that each takes as long. */
@@ -119,7 +120,7 @@ export function loginRoutes(app: VerbApp, deps: LoginDeps): void {
   })
 
   app.post('/v1/certs', async (c: Ctx) => {
-    const caller = requireAsker(await callerOf(deps, c))
+    const caller = requireAsker(await callerOf({ ...deps, serves: ['user'] }, c))
     const asked = body(c, certRequest)
     const publicKey = decodeKey(asked.public_key, 'public_key')
     const { user, ...until } = await subjectOf(deps, caller, asked)

@@ -6,7 +6,7 @@ import {
   type RouteClaims,
 } from '../../core/api/route.ts'
 import { jwsSign } from '../../core/certs/jws.ts'
-import { iso, seconds, type Instant } from '../../core/clock.ts'
+import { instant, iso, plus, seconds, type Instant } from '../../core/clock.ts'
 import type { Resource } from '../../core/domain/resource.ts'
 import { serviceOfResource, type ServiceKind } from '../../core/domain/service.ts'
 import { AppError } from '../../core/errors.ts'
@@ -22,12 +22,16 @@ interface Online {
   readonly proxies: readonly string[]
 }
 
-function offline(seen: Iterable<AgentPresence>): AppError {
+/** Whoever was here a moment ago may be changing proxies: only then it is worth asking again soon. */
+function offline(seen: Iterable<AgentPresence>, now: Instant): AppError {
   const times = [...seen].map((one) => one.lastSeen).filter((at) => at !== undefined)
-  const last = times.length > 0 ? iso(Math.max(...times) as Instant) : 'never'
-  return new AppError('ERR_RESOURCE_OFFLINE', `offline, last seen ${last}`, {
-    details: { retryAfter: 1 },
-  })
+  const last = times.length > 0 ? instant(Math.max(...times)) : undefined
+  const recent = last !== undefined && now < plus(last, LIMITS.resumeWindow.value)
+  return new AppError(
+    'ERR_RESOURCE_OFFLINE',
+    `offline, last seen ${last === undefined ? 'never' : iso(last)}`,
+    recent ? { details: { retryAfter: 1 } } : {},
+  )
 }
 
 async function onlineOf(
@@ -36,13 +40,14 @@ async function onlineOf(
   service: ServiceKind,
 ): Promise<Online[]> {
   const ids = served.map((resource) => resource.agentId)
-  const seen = await deps.stores.presence.presenceOf(ids, deps.clock.now())
+  const now = deps.clock.now()
+  const seen = await deps.stores.presence.presenceOf(ids, now)
   const online = served.flatMap((resource) => {
     const tunnels = seen.get(resource.agentId)?.tunnels ?? []
     const proxies = tunnels.filter((t) => t.service === service).map((t) => t.lease.address)
     return proxies.length > 0 ? [{ resource, proxies }] : []
   })
-  if (online.length === 0) throw offline(seen.values())
+  if (online.length === 0) throw offline(seen.values(), now)
   return online.slice(0, LIMITS.routeAgents.value)
 }
 

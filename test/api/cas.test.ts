@@ -188,7 +188,7 @@ describe('the host CA', () => {
     ])
   })
 
-  test('grace 0: at once, and whoever held a certificate of the old key joins again', async () => {
+  test('CVE-2026-42508 (x/crypto): a key that was retired vouches for nobody, at once with grace 0, and whoever had its certificate joins again', async () => {
     const before = await agent()
     const [old] = await pins()
     expect((await rotate('host', { grace: '0s' })).body).toMatchObject({
@@ -321,6 +321,15 @@ describe('the policy key', () => {
     const payload = signedCas.parse(await open(signed, policy, CAS_TYP))
     expect(payload.cas.host.x509).toEqual(host.x509)
     expect(payload.version).toBe(version)
+  })
+
+  test('certificates of users name the state of the CAs that they were signed in', async () => {
+    const version = async () => (await world.user('ann', ['access'])).certs.ca_version
+    expect(await version()).toBe((await cas()).ca_version)
+    const before = await version()
+    await phase('user', 'init', 'update_clients')
+    expect(await version()).toBe(before + 2)
+    expect(await version()).toBe((await cas()).ca_version)
   })
 })
 

@@ -130,7 +130,7 @@ describe('rights', () => {
     expect(gone.status).toBe(404)
     expect((await world.op('GET', `/v1/agents/${other.agentId}`)).status).toBe(200)
   })
-  test("CVE-2026-55429 (Coder): whoever makes a key chooses neither its id nor another's", async () => {
+  test("CVE-2026-55429, CVE-2026-55432 (Coder): whoever makes a key chooses neither its id nor another's", async () => {
     const ask = (fields: object) =>
       world.op('POST', '/v1/keys', {
         name: 'mine',

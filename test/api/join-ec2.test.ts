@@ -62,7 +62,7 @@ describe('an instance of an account and region that a rule allows', () => {
     })
   })
 
-  test('joins once: the same document admits no second agent, and the first one again', async () => {
+  test('IID replay: joins once, the same document admits no second agent, and the first one again', async () => {
     const rsa2048 = ireland.sign(document())
     const keys = { enrolment: generateKey(), key: generateKey() }
     expect((await join(rsa2048, keys)).status).toBe(200)

@@ -155,9 +155,9 @@ describe('a machine with credentials that a rule allows', () => {
 
 describe('a join is refused without a word,', () => {
   const refusals: [string, MethodJoin['evidence'], RegExp, Partial<MethodJoin>?][] = [
-    // CVE-2020-16250: whoever chooses the server that is asked chooses the answer.
+    // Whoever chooses the server that is asked chooses the answer.
     [
-      'for a host that is not of AWS',
+      'for a host that is not of AWS (CVE-2020-16250)',
       (c) => signedCall(c, { host: 'sts.example.com' }),
       /not one of STS/,
     ],
@@ -188,16 +188,16 @@ describe('a join is refused without a word,', () => {
     ['for a name with a dot at the end', url('https://sts.amazonaws.com./'), /not one of STS/],
     ['for plain HTTP', url('http://sts.eu-west-1.amazonaws.com/'), /not one of STS/],
     ['for another path', url('https://sts.eu-west-1.amazonaws.com/x'), /not one of STS/],
-    // CVE-2022-2385: parameters that are there twice, or that nobody asked for.
+    // Parameters that are there twice, or that nobody asked for.
     [
-      'for a query',
+      'for a query (CVE-2022-2385)',
       url('https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity'),
       /not one of STS/,
     ],
     ['for a fragment', url('https://sts.eu-west-1.amazonaws.com/#'), /not one of STS/],
     ['for a parameter more', (c) => signedCall(c, { body: `${STS_BODY}&X=1` }), /the one call/],
     [
-      'for a parameter twice',
+      'for a parameter twice (CVE-2022-2385)',
       (c) => signedCall(c, { body: `${STS_BODY}&Action=GetCallerIdentity` }),
       /the one call/,
     ],
@@ -363,9 +363,9 @@ describe('a join is refused without a word,', () => {
     ],
     ['XML', () => ({ type: 'text/xml' }), /did not answer with JSON/],
     ['no type', () => ({ type: '' }), /did not answer with JSON/],
-    // CVE-2020-16250: JSON in which an XML reader would find another account.
+    // JSON in which an XML reader would find another account.
     [
-      'XML that calls itself JSON',
+      'XML that calls itself JSON (CVE-2020-16250)',
       () => ({ body: '<GetCallerIdentityResponse/>' }),
       /not as expected/,
     ],

@@ -76,7 +76,7 @@ describe('a renewal', () => {
     expect(await locked()).toBe(false)
   })
 
-  test('by a locked agent is refused', async () => {
+  test('CVE-2022-41316 (Vault): by a locked agent is refused', async () => {
     await world.op('POST', '/v1/locks', { target: { agent: agent.agentId } })
     expect(codeOf(await tryRenew(world, agent, 1))).toBe('ERR_RENEWAL_REFUSED')
     expect(await lastReason()).toBe('locked')

@@ -6,6 +6,7 @@ import { joinRoutes } from '../../functions/routes/join.ts'
 import { createRateLimiter } from '../../functions/middleware/rate-limit.ts'
 import { generateKey } from '../../core/certs/signer.ts'
 import { encodeKey } from '../../core/join/messages.ts'
+import { joinKeyOf } from '../../core/join/sealed-call.ts'
 import { silentLog } from '../../core/log.ts'
 import { createSealer } from '../../core/seal.ts'
 import { systemRandom } from '../../core/random.ts'
@@ -32,6 +33,7 @@ const app = createVerb(
     reviewer: unused,
     azureSigningKeys: unused,
     issuerKeys: unused,
+    joinKey: joinKeyOf(new Uint8Array(32)),
     challengeSealer: createSealer(systemRandom.bytes(32)),
     stores: unused,
   },

@@ -59,7 +59,7 @@ test('the honest ones hold', () => {
 })
 
 test(
-  'an attestation with anything changed is none',
+  'CVE-2026-40097 (step-ca): an attestation with anything changed is none',
   () => {
     const ak = readAttestationKey(bytes(evidence.ak_public))
     const [attest, signature] = [bytes(evidence.attest), bytes(evidence.signature)]

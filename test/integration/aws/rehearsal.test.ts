@@ -242,7 +242,9 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
     proxy = await startCloudProxy({ cloud, front, token: 'proxies', ca })
     const minted = await curl('POST', '/v1/tokens', { roles: ['Node', 'App'] }, operator())
     expect(minted.status).toBe(201)
-    await agent('web-1', `auth_token: ${String(minted.body['secret'])}`)
+    // The gateway's certificate is of a public CA; the pin, which tokens add prints, is the host CA's.
+    const [pin] = minted.body['ca_pins'] as string[]
+    await agent('web-1', `auth_token: ${String(minted.body['secret'])}\n  ca_pin: ${pin}`)
     const done = await run(['ssh', `${LOGIN}@web-1`, 'echo "$((6 * 7))"; exit 7'])
     expect(done).toMatchObject({ stdout: '42\n', code: 7 })
     const config = join(home.dir, '.postern/cloud.example/ssh_config')

@@ -353,6 +353,7 @@ describe.skipIf(missing('ssh'))('postern doctor', () => {
       expect(seen.code).toBe(0)
       expect(seen.checks.filter((c) => c.check === 'request')).toHaveLength(2)
       expect(seen.of('proxy').detail).toMatch(/^px_/)
+      expect(seen.of('proof').detail).toContain('proves the pinned CA')
     })
 
     test('a configuration with a wrong key', async () => {

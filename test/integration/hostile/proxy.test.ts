@@ -156,7 +156,7 @@ describe.skipIf(missing('ssh'))('hostile peers of a proxy', { timeout: 120_000 }
     await cluster.close()
   })
 
-  test('2,000 connections that never speak cost less than 60 MiB and are gone after the deadline', async () => {
+  test('CVE-2026-7776 (Boundary): 2,000 connections that never speak cost less than 60 MiB and are gone after the deadline', async () => {
     const before = descriptors(proxy.pid)
     const cost = await under(async () => {
       for (let i = 0; i < 2000; i += 100)

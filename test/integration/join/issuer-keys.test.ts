@@ -131,7 +131,7 @@ describe('an issuer is not believed', () => {
     })
   })
 
-  // SPIRE 1.14.2 and Coder CVE-2026-45796: an issuer URL as a way into the network of the server.
+  // An issuer's URL as a way into the network of the server.
   test.each([
     ['by a name that resolves there', () => issuer.url],
     ['by its number', () => issuer.url.replace('localhost', '127.0.0.1')],
@@ -141,7 +141,7 @@ describe('an issuer is not believed', () => {
     ['as a private address', () => 'https://10.0.0.1'],
     ['as a unique local address', () => 'https://[fd00:ec2::254]'],
     ['as an address by NAT64', () => 'https://[64:ff9b::a9fe:a9fe]'],
-  ])('inside our own network, %s', async (_, url) => {
+  ])('SPIRE 1.14.2, CVE-2026-45796 (Coder): inside our own network, %s', async (_, url) => {
     keys = open({})
     await expect(keys.of({ url: url(), ca: issuer.ca }, undefined)).rejects.toMatchObject({
       internal: expect.stringMatching(/not public/) as string,

@@ -210,7 +210,7 @@ test('a bearer token is sent over TLS only, and never to another origin', async 
   expect((await failure(() => plain.request('GET', '/x')))?.code).toBe('ERR_USAGE')
 })
 
-test('a server with an untrusted certificate is not spoken to', async () => {
+test('wstunnel: a server with an untrusted certificate is not spoken to', async () => {
   answer = (_req, res) => res.end('{}')
   const stranger = apiClient({ baseUrl: origin, trust: { system: true, ca: [] } })
   expect((await failure(() => stranger.request('GET', '/x')))?.code).toBe('ERR_UNREACHABLE')

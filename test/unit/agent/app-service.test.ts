@@ -208,6 +208,33 @@ describe('the door', () => {
     expect(changed.size).toBe(0)
   })
 
+  // A resumed session was not judged by the CAs of today.
+  test('SPIRE 1.14.3: a session is never resumed, and each is judged by the CAs of now', async () => {
+    const [mine, its] = pair()
+    const done = serve(its)
+    const first = dial(mine, alice)
+    await hello(first)
+    const session = first.getSession()
+    first.end()
+    await read(first)
+    await done
+    const [again, other] = pair()
+    const second = serve(other)
+    const resumed = dial(again, alice, session ? { session } : {})
+    await hello(resumed)
+    expect(resumed.isSessionReused()).toBe(false)
+    resumed.end()
+    await read(resumed)
+    await second
+    userCa = await makeCa('the next user CA', 'ES256', instant(Date.now()))
+    const [last, end] = pair()
+    const third = serve(end)
+    const late = dial(last, alice, session ? { session } : {})
+    await expect(hello(late)).rejects.toBeDefined()
+    await third
+    late.destroy()
+  })
+
   test.each<[string, () => Promise<[Partial<Holder>, ConnectionOptions?]>]>([
     ['no certificate', async () => [{}]],
     ['a certificate of the host CA', async () => [agent]],

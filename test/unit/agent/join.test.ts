@@ -72,6 +72,7 @@ const enrol = (
     store: options.store ?? store,
     collector: tokenCollector({ kind: 'value', secret }),
     clock: world.clock,
+    random: systemRandom,
     signal: new AbortController().signal,
   })
 
@@ -82,6 +83,7 @@ const renew = (held: HeldIdentity, client = api(), from = store): Promise<HeldId
     api: client,
     store: from,
     clock: world.clock,
+    random: systemRandom,
     signal: new AbortController().signal,
   })
 
@@ -156,6 +158,7 @@ test('a machine whose clock is hours off still joins', async () => {
     store,
     collector: tokenCollector({ kind: 'value', secret }),
     clock: behind,
+    random: systemRandom,
     signal: new AbortController().signal,
   })
 })

@@ -67,8 +67,8 @@ test('agents, proxies and users are read back as issued', async () => {
 
 const AGENT = `/agent/${AGENT_ID}/ssh`
 
-// CVE-2021-27099: what is normalised can be written in two ways, and one of them passes a check that the other does not.
-describe('a URI is no identity', () => {
+// What is normalised can be written in two ways, and one of them passes a check that the other does not.
+describe('CVE-2021-27099 (SPIRE): a URI is no identity', () => {
   test.each([
     `SPIFFE://${CLUSTER}${AGENT}`,
     `https://${CLUSTER}${AGENT}`,

@@ -33,8 +33,8 @@ beforeAll(async () => {
 
 describe('the CA refuses to sign', () => {
   test.each<[string, Partial<SshCertificateRequest>]>([
-    // CVE-2024-7594: to sshd an empty list is everybody.
-    ['no principals', { principals: [] }],
+    // To sshd an empty list is everybody.
+    ['CVE-2024-7594 (Vault): no principals', { principals: [] }],
     ['the principal *', { principals: ['*'] }],
     ['a principal with a wildcard', { principals: ['web-*'] }],
     ['an empty principal', { principals: [''] }],
@@ -146,13 +146,13 @@ describe('a certificate', () => {
     expect(await verdict(change, options)).toBe(reason)
   })
 
-  test('bound to addresses holds from there, also when IPv4 is written as IPv6', async () => {
+  test('CVE-2026-46595 (x/crypto): bound to addresses holds from there, also when IPv4 is written as IPv6', async () => {
     const change = { criticalOptions: { 'source-address': '192.0.2.0/24,2001:db8::/32' } }
     for (const sourceAddress of ['192.0.2.9', '::ffff:192.0.2.9', '2001:db8:1::5'])
       expect(await verdict(change, { sourceAddress })).toBeUndefined()
   })
 
-  test('with a forced command holds only for a caller that enforces it', async () => {
+  test('CVE-2026-39828 (x/crypto): with a forced command holds only for a caller that enforces it', async () => {
     const change = { criticalOptions: { 'force-command': 'uptime' } }
     expect(await verdict(change, { honours: ['force-command'] })).toBeUndefined()
   })
@@ -257,8 +257,8 @@ describe('a certificate is refused', () => {
   })
 })
 
-// CVE-2025-49825: a certificate offered where a CA key belongs was accepted, so that any user could act as the CA.
-describe('a certificate never stands for a key', () => {
+// A certificate offered where a CA key belongs was accepted, so that any user could act as the CA.
+describe('CVE-2025-49825 (Teleport): a certificate never stands for a key', () => {
   const KINDS = ['ES256', 'EdDSA'] as const
   test.each(KINDS.flatMap((a) => KINDS.map((b) => [a, b] as const)))(
     'as the CA of another certificate (%s user, %s CA)',

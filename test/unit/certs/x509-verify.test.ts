@@ -216,12 +216,12 @@ describe('a certificate is refused', () => {
     expect(result?.reason).toMatch(reason)
   })
 
-  test('when another key of the same name signed it', async () => {
+  // Of what was presented only the names were compared.
+  test('CVE-2025-6037, CVE-2024-2048 (Vault): when another key of the same name signed it', async () => {
     expect((await judge({ signer: other.signer }))?.reason).toMatch(/signature of the CA/)
   })
 
-  // CVE-2025-49825: a certificate must not act as the CA of another.
-  test('when a leaf of the CA signed it', async () => {
+  test('CVE-2025-49825 (Teleport): when a leaf of the CA signed it', async () => {
     const leaf = await agentLeaf(ca)
     const child = await forge(ca, {
       parts: { issuer: leaf.certificate.parts.subject },

@@ -29,7 +29,7 @@ describe('a challenge', () => {
     expect(bytes).not.toContain(bound.token)
     expect(bytes).not.toContain(bound.enrolment)
   })
-  test('is another one each time', () => {
+  test('CVE-2024-41260 (NetBird): is another one each time, under a fresh nonce', () => {
     expect(sealChallenge(sealer, bound, now).challenge).not.toBe(challenge)
   })
   test('of another server does not open', () => {

@@ -1,17 +1,7 @@
-// Who may begin a handshake, and what counts as one source.
+// Who may begin a handshake.
 import { expect, test } from 'vitest'
-import { createAdmission, sourceKey } from '../../../proxy/admission.ts'
-
-test.each([
-  ['an IPv4 address is itself', '203.0.113.7', '203.0.113.7'],
-  ['IPv4 in IPv6 clothes is the IPv4 address', '::ffff:203.0.113.7', '203.0.113.7'],
-  ['an IPv6 address is its /64', '2001:db8:1:2:3:4:5:6', '2001:db8:1:2'],
-  ['however it is written', '2001:DB8:1:2::6', '2001:db8:1:2'],
-  ['zeros that were left out count', '2001:db8::1', '2001:db8:0:0'],
-  ['also in front', '::1', '0:0:0:0'],
-  ['a zone is no part of it', 'fe80::1%eth0', 'fe80:0:0:0'],
-  ['no address at all is one source', undefined, 'unknown'],
-])('%s', (_, address, key) => expect(sourceKey(address)).toBe(key))
+import { parseNetwork } from '../../../core/certs/ip.ts'
+import { createAdmission } from '../../../proxy/admission.ts'
 
 const limits = { tunnels: 5, handshakes: 3, handshakesPerSource: 2 }
 const slot = (admission: ReturnType<typeof createAdmission>, source: string, tunnels = 0) => {
@@ -48,4 +38,13 @@ test('freeing a slot twice frees one', () => {
   expect(admission.pending).toBe(1)
   slot(admission, 'a')
   expect(admission.admit('a', 0)).toBe('source')
+})
+
+test('a source is the peer, or whom a load balancer that was named says it is', () => {
+  const open = createAdmission()
+  expect(open.sourceOf('10.0.0.1', '203.0.113.7')).toBe('10.0.0.1')
+  const network = parseNetwork('10.0.0.0/8')
+  const behind = createAdmission({ trustedProxies: network ? [network] : [] })
+  expect(behind.sourceOf('10.0.0.1', '203.0.113.7')).toBe('203.0.113.7')
+  expect(behind.sourceOf('192.0.2.1', '203.0.113.7')).toBe('192.0.2.1')
 })

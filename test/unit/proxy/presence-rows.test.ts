@@ -97,3 +97,20 @@ test('giving up waits for nothing', async () => {
   enough.abort()
   await settled
 })
+
+test('a connection that is wanted once more, as when an older one of the agent ends, keeps its row', async () => {
+  const { rows, pending } = slowTable()
+  rows.want('a', row('a', 'older'))
+  pending.shift()?.done()
+  await turn()
+  rows.want('a', row('a', 'newer'))
+  pending.shift()?.done()
+  await turn()
+  expect(pending.map((p) => p.what)).toEqual(['end older'])
+  pending.shift()?.done()
+  await turn()
+  // The same facts, made anew.
+  rows.want('a', row('a', 'newer'))
+  await turn()
+  expect(pending.map((p) => p.what)).toEqual([])
+})

@@ -64,7 +64,7 @@ describe('a login', () => {
     })
   })
 
-  test('is not proven by an offer without signature', async () => {
+  test('CVE-2023-43660 (Warpgate): is not proven by an offer without signature', async () => {
     expect(authenticate(attempt(await certificate()), trust)).toEqual({ kind: 'offer' })
   })
 
@@ -98,7 +98,7 @@ describe('a login', () => {
     ['bytes that are no certificate', async () => attempt(Buffer.alloc(300, 7)), /./],
     ['a huge certificate', async () => attempt(Buffer.alloc(1_000_000)), /too large/],
     [
-      'another user’s certificate',
+      'CVE-2024-45337 (x/crypto): another user’s certificate',
       async () => attempt(await certificate({ keyId: 'bob' }), { signature: signature() }),
       /bob on a stream of ann/,
     ],

@@ -12,18 +12,25 @@ import { offers } from '../../support/streams.ts'
 
 const random = { bytes: (n: number) => Buffer.alloc(n), float: () => 0.5 }
 
-function world(connects: (attempt: number) => 'up' | AppError, isFatal?: (e: AppError) => boolean) {
+function world(
+  connects: (attempt: number) => 'up' | AppError,
+  isFatal?: (e: AppError) => boolean,
+  covered?: () => boolean,
+) {
   const clock = handClock()
   const stop = new AbortController()
   const states: ConnectionState[] = []
   const news = offers<ConnectionState>()
   const hooks: ReconnectHooks[] = []
+  /** Which tunnels, in order, were left by the client. */
+  const left = offers<number>()
   let attempts = 0
   const done = keepConnected({
     clock,
     random,
     signal: stop.signal,
     isFatal,
+    covered,
     onState: (state) => {
       states.push(state)
       news.push(state)
@@ -31,13 +38,19 @@ function world(connects: (attempt: number) => 'up' | AppError, isFatal?: (e: App
     async connect(_signal, given) {
       const outcome = connects(attempts++)
       if (outcome !== 'up') throw outcome
-      hooks.push(given)
-      const session = createSession(memoryPair().client, {
+      const nth = hooks.push(given) - 1
+      const pair = memoryPair()
+      const limits = { pingIdle: 3_600_000, deadAfter: 7_200_000 }
+      createSession(pair.server, {
+        ...{ side: 'server', clock, budget: createWindowBudget(), limits },
+        onOpen: () => undefined,
+        onGoAway: () => left.push(nth),
+      })
+      const session = createSession(pair.client, {
         side: 'client',
         clock,
         budget: createWindowBudget(),
-        // Nobody answers at the other end, and that is not what these tests are about.
-        limits: { pingIdle: 3_600_000, deadAfter: 7_200_000 },
+        limits,
         onOpen: () => undefined,
         ...given,
       })
@@ -50,7 +63,7 @@ function world(connects: (attempt: number) => 'up' | AppError, isFatal?: (e: App
       if (next.state === state) return next
     }
   }
-  return { clock, stop, states, hooks, done, until, attempts: () => attempts }
+  return { clock, stop, states, hooks, done, until, left, attempts: () => attempts }
 }
 
 const down = () => new AppError('ERR_UNREACHABLE')
@@ -121,6 +134,46 @@ test('GOAWAY is honoured: it dials again in time, and the old tunnel goes when i
   w.clock.advance(1_000)
   expect(first.tunnel.session.closed).toBe(true)
   expect(w.attempts()).toBe(2)
+  w.stop.abort()
+  await w.done
+})
+
+test('GOAWAY with nowhere else to go: the old tunnel stays in use until another one stands, and is left then', async () => {
+  const w = world((attempt) => (attempt === 1 || attempt === 2 ? down() : 'up'))
+  const first = await w.until('connected')
+  if (first.state !== 'connected') throw new Error('unreachable')
+  const { session } = first.tunnel
+  w.hooks[0]?.onGoAway(2000)
+  for (let failed = 0; failed < 3; failed++) {
+    const waiting = await w.until('waiting')
+    if (waiting.state !== 'waiting') throw new Error('unreachable')
+    expect(waiting.leaving).toBe(failed === 0)
+    // Idle, and kept all the same.
+    expect(session.closed).toBe(false)
+    await Promise.resolve()
+    w.clock.advance(Math.max(waiting.retryIn, 1_000))
+  }
+  await w.until('connected')
+  expect(await w.left.next()).toBe(0)
+  w.clock.advance(1_000)
+  expect(session.closed).toBe(true)
+  w.stop.abort()
+  await w.done
+})
+
+test('GOAWAY with another tunnel in use: the old one is left at once', async () => {
+  const w = world(
+    () => 'up',
+    undefined,
+    () => true,
+  )
+  const first = await w.until('connected')
+  if (first.state !== 'connected') throw new Error('unreachable')
+  w.hooks[0]?.onGoAway(60_000)
+  expect(await w.left.next()).toBe(0)
+  w.clock.advance(1_000)
+  expect(first.tunnel.session.closed).toBe(true)
+  expect(w.attempts()).toBe(1)
   w.stop.abort()
   await w.done
 })

@@ -27,8 +27,8 @@ test('Azure signed this one, by a CA whose key we ship', () => {
 
 test.each<[string, () => unknown, RegExp]>([
   [
-    // CVE-2026-46354: the chain was checked, the signature was not.
-    'with one character of the VM changed',
+    // The chain was checked, the signature was not.
+    'CVE-2026-46354 (Coder): with one character of the VM changed',
     () => {
       const bytes = Buffer.from(message)
       bytes.write('c', bytes.indexOf('b1310a36'))
@@ -50,8 +50,8 @@ test.each<[string, () => unknown, RegExp]>([
     /the CA is not in force/,
   ],
   [
-    // The address of the issuer that the certificate names is never asked (CVE-2026-45796): a CA is known, or it is not.
-    'by a CA that is not listed',
+    // The address of the issuer that the certificate names is never asked: a CA is known, or it is not.
+    'CVE-2026-45796 (Coder): by a CA that is not listed',
     () => read(message, undefined, NOON, { ...trust, keys: [] }),
     /certificate is of no CA that is listed/,
   ],
