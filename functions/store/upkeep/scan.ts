@@ -26,6 +26,6 @@ export async function* scan(
       }),
     )
     yield* page.Items ?? []
-    start = page.LastEvaluatedKey as Item | undefined
+    start = page.LastEvaluatedKey
   } while (start)
 }
