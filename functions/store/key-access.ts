@@ -18,6 +18,7 @@ export const KEY_ACCESS = {
   api: {
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'TOKEN#',
       'AGENT#',
@@ -119,6 +120,7 @@ export const KEY_ACCESS = {
   rotate: {
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'AGENT#',
       'LIST#',
@@ -127,7 +129,7 @@ export const KEY_ACCESS = {
       'ONCE#',
       ...POLICY_SOURCES,
     ],
-    write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
+    write: ['CA', 'JWTKEY', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {
