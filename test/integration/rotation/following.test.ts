@@ -5,11 +5,12 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { served, type Part, type Served, type ServedProxy } from '../../support/served.ts'
-import { BIN, lineOf } from '../cli/postern.ts'
+import { BIN, finish, lineOf } from '../cli/postern.ts'
 import { echoServer, type Echo } from './echo.ts'
 
 const MINUTE = 60_000
@@ -28,10 +29,11 @@ beforeAll(async () => {
   proxy = await cluster.proxy('proxy-1')
   await cluster.knows([proxy.address])
   const apps = [{ name: 'echo', uri: `tcp://127.0.0.1:${echo.port}` }]
-  const services = { app_service: { enabled: true, apps } }
-  agent = await cluster.agent('web', { type: 'app', services })
+  const services = { app_service: { enabled: true, apps }, ssh_service: { enabled: true } }
+  agent = await cluster.agent('web', { type: 'node,app', services })
   await writeFile(join(cluster.home.dir, 'pw'), 'correct horse battery\n', { mode: 0o600 })
-  const user = ['users', 'add', 'ann', '--roles=access', '--password-file', 'pw']
+  const may = ['--roles=access', '--logins', userInfo().username]
+  const user = ['users', 'add', 'ann', ...may, '--password-file', 'pw']
   expect(await cluster.run(...user)).toMatchObject({ code: 0 })
   await login()
   listener = cluster.launch(process.execPath, [BIN, 'proxy', 'app', 'echo', ...ANN])
@@ -67,6 +69,15 @@ function answers(): Promise<boolean> {
 async function reached(): Promise<void> {
   while (!(await answers()));
 }
+/** By stock OpenSSH, whose own clock is the machine's: good for certificates that are. */
+async function ssh(): Promise<void> {
+  const args = ['-F', join(cluster.home.dir, 'ann', 'ssh_config'), 'web', 'echo through']
+  for (;;) {
+    const { stdout, stderr } = await finish(cluster.launch('ssh', args))
+    if (stderr.startsWith('error: offline')) continue
+    return expect([stderr, stdout]).toEqual(['', 'through\n'])
+  }
+}
 /** Next words of the proxy and the agent that they have another policy. */
 const told = (): Promise<unknown> =>
   Promise.all([lineOf(proxy.log, /proxy\.policy /), lineOf(agent.log, /policy\.updated /)])
@@ -77,21 +88,29 @@ async function move(type: string, phase: string): Promise<void> {
   expect([done.stderr, done.code]).toEqual([expect.any(String), 0])
   await next
 }
+const inProfile = (name: string): Promise<string> =>
+  readFile(join(cluster.home.dir, 'ann', name), 'utf8')
 const known = async (): Promise<string[]> => {
-  const text = await readFile(join(cluster.home.dir, 'ann', 'ca.pem'), 'utf8')
+  const text = await inProfile('ca.pem')
   return text.match(/-----BEGIN[\s\S]+?-----END CERTIFICATE-----/g) ?? []
 }
 
 test('proxy, agent and profile follow a rotation of the host CA', async () => {
   await reached()
   const [first] = await known()
+  const hosts = await inProfile('known_hosts')
   for (const phase of ['init', 'update_clients', 'update_servers']) {
     await move('host', phase)
     // A phase lasts a minute at least.
     cluster.pass(MINUTE)
     await reached()
   }
-  const renewed = [proxy, agent].map(({ log }) => lineOf(log, /agent\.renewed /))
+  const renewed = [
+    lineOf(proxy.log, /agent\.renewed /),
+    ...['ssh', 'app'].map((kind) =>
+      lineOf(agent.log, new RegExp(`agent\\.renewed .*service=${kind}`)),
+    ),
+  ]
   // By hand, everybody renews within ten minutes.
   cluster.pass(10 * MINUTE)
   await Promise.all(renewed)
@@ -100,6 +119,7 @@ test('proxy, agent and profile follow a rotation of the host CA', async () => {
   await reached()
   expect(await known()).toHaveLength(1)
   expect(await known()).not.toContain(first)
+  expect(await inProfile('known_hosts')).not.toBe(hosts)
   const list = await cluster.run('ls', ...ANN)
   expect([list.code, list.stderr]).toEqual([0, ''])
   expect(list.stdout).toMatch(/^app +echo +online/m)
@@ -127,5 +147,7 @@ test('proxy and agent follow a rotation of the user CA, by the time that certifi
   const done = await cluster.run('login', ...ANN, '--password-file', 'pw')
   expect([done.code, done.stderr]).toEqual([0, expect.any(String)])
   await reached()
+  // The agent's certificate is of the host CA that came, hers of the user CA that came.
+  await ssh()
   expect(listener.exitCode).toBeNull()
 }, 180_000)
