@@ -14,6 +14,7 @@ import { openListener } from '../up/listener.ts'
 import { namesFor, type Names } from '../up/names.ts'
 import { closer, untilStopped } from '../up/stopping.ts'
 import { serverTls } from '../up/tls.ts'
+import { migrate } from '../../functions/store/upkeep/migrate.ts'
 import type { ServeConfig } from './config.ts'
 import { ownClient } from './own-client.ts'
 import { openTable, untilThere } from './table.ts'
@@ -70,6 +71,7 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     const table = await openTable(cli, config)
     stopping.push(() => table.close())
     await untilThere(table, cli, log, ending.signal)
+    await migrate({ ...table.at(), log })
 
     let port = api.listen.port
     let names = namesFor(api.listen.host)
