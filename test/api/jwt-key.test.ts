@@ -69,7 +69,7 @@ test('the row holds the public half and nothing else', async () => {
     'sk',
     'v',
   ])
-  expect(JSON.parse(String(row?.['jwk']))).not.toHaveProperty('d')
+  expect(JSON.parse(row?.['jwk'] as string)).not.toHaveProperty('d')
 })
 
 test('the log tells of it by its pin', () => {
