@@ -33,7 +33,7 @@ export async function openAgentDiagnostics(
   ])
   const opened = await openDiagnostics({
     ...config.diag,
-    metrics,
+    page: () => metrics.render(),
     healthy: () => ({ ok: true, facts: {} }),
     ready: () => readiness(agent),
   })

@@ -97,8 +97,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         leg.fell()
         // Two legs and one proxy in reach: nothing is lost, and the next look comes by itself.
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
-        // Proxies come and go: a list that leads nowhere is asked for anew.
-        lookUp()
+        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
+        if (state.error?.code !== 'ERR_LOCKED') lookUp()
         if (state.leaving)
           return log.info('tunnel.leaving', {
             service: kind,

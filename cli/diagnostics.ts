@@ -6,20 +6,25 @@ import { openDiagnostics, type Health } from '../net/diagnostics.ts'
 import { watchProcess } from '../net/process-metrics.ts'
 import type { ListenAddress } from './listen.ts'
 
+export interface DiagnosticsParts {
+  /** Of this process. */
+  readonly metrics: Metrics
+  /** The page, where this process is not all there is to show. Default: its own metrics. */
+  page?(): string | Promise<string>
+  ready(): Health | Promise<Health>
+  readonly clock: Clock
+  readonly log: Log
+}
+
 /** Answers how it is closed. Rejects with ERR_ADDRESS_UNUSABLE. */
 export async function serveDiagnostics(
   at: ListenAddress,
-  deps: {
-    readonly metrics: Metrics
-    readonly clock: Clock
-    readonly log: Log
-    ready(): Health
-  },
+  deps: DiagnosticsParts,
 ): Promise<() => Promise<void>> {
   const { metrics, clock, log } = deps
   const opened = await openDiagnostics({
     ...at,
-    metrics,
+    page: () => deps.page?.() ?? metrics.render(),
     healthy: () => ({ ok: true, facts: {} }),
     ready: () => deps.ready(),
   })

@@ -10,7 +10,7 @@ import { report } from './ui/report.ts'
 setDefaultHighWaterMark(false, 256 * 1024)
 
 async function run(args: readonly string[]): Promise<number> {
-  const cli = processCli()
+  const cli = processCli(import.meta.url)
   // A reader that went away (`postern ls | head -1`) is no failure of ours.
   process.stdout.on('error', (e: NodeJS.ErrnoException) => {
     if (e.code === 'EPIPE') process.exit(0)

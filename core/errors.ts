@@ -284,6 +284,11 @@ export const ERRORS = {
     'The table was written by a newer release',
     'Run that release or a later one; docs/operations/run.md.',
   ),
+  ERR_STORE_RESTORING: caller(
+    503,
+    'A backup is being restored into the table',
+    'Let postern restore finish, or run it again with the same file.',
+  ),
   ERR_DATA_DIR_HELD: caller(
     409,
     'Another process holds this data directory',

@@ -6,7 +6,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { AppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
-import { EXPOSITION_TYPE, type Metrics } from '../core/metrics/metrics.ts'
+import { EXPOSITION_TYPE } from '../core/metrics/metrics.ts'
 
 export interface Health {
   readonly ok: boolean
@@ -18,11 +18,12 @@ export interface DiagnosticsOptions {
   readonly host: string
   /** 0 takes a free one. */
   readonly port: number
-  readonly metrics: Metrics
+  /** The metrics, as text. */
+  page(): string | Promise<string>
   /** Alive: a supervisor restarts what is not. */
   healthy(): Health
   /** May be given new work. */
-  ready(): Health
+  ready(): Health | Promise<Health>
 }
 
 export interface Diagnostics {
@@ -51,7 +52,7 @@ function listen(server: Server, host: string, port: number): Promise<number> {
 
 /** Rejects with ERR_ADDRESS_UNUSABLE. */
 export async function openDiagnostics(options: DiagnosticsOptions): Promise<Diagnostics> {
-  const { host, metrics } = options
+  const { host } = options
   const answer = (response: ServerResponse, status: number, type: string, body: string): void => {
     response.writeHead(status, {
       'content-type': type,
@@ -64,6 +65,19 @@ export async function openDiagnostics(options: DiagnosticsOptions): Promise<Diag
   const tell = (response: ServerResponse, { ok, facts }: Health): void =>
     answer(response, ok ? 200 : 503, 'application/json', `${JSON.stringify({ ok, ...facts })}\n`)
 
+  async function serve(path: string, response: ServerResponse): Promise<void> {
+    switch (path) {
+      case '/metrics':
+        return answer(response, 200, EXPOSITION_TYPE, await options.page())
+      case '/healthz':
+        return tell(response, options.healthy())
+      case '/readyz':
+        return tell(response, await options.ready())
+      default:
+        return answer(response, 404, 'text/plain', '/metrics, /healthz or /readyz\n')
+    }
+  }
+
   const server = createServer(
     {
       maxHeaderSize: LIMITS.httpHeaders.value,
@@ -73,16 +87,9 @@ export async function openDiagnostics(options: DiagnosticsOptions): Promise<Diag
     (request, response) => {
       if (request.method !== 'GET' && request.method !== 'HEAD')
         return answer(response, 405, 'text/plain', 'GET only\n')
-      switch ((request.url ?? '').split('?')[0]) {
-        case '/metrics':
-          return answer(response, 200, EXPOSITION_TYPE, metrics.render())
-        case '/healthz':
-          return tell(response, options.healthy())
-        case '/readyz':
-          return tell(response, options.ready())
-        default:
-          return answer(response, 404, 'text/plain', '/metrics, /healthz or /readyz\n')
-      }
+      serve((request.url ?? '').split('?')[0] ?? '', response).catch(() =>
+        answer(response, 500, 'text/plain', 'cannot be told now\n'),
+      )
     },
   )
   server.maxConnections = CONNECTIONS

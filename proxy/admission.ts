@@ -21,6 +21,21 @@ const DEFAULTS: AdmissionLimits = {
   trustedProxies: [],
 }
 
+/** The part of each limit that is one process's, where a proxy is several: the whole machine takes no more than one would. */
+export function shareOf(
+  limits: Partial<AdmissionLimits> | undefined,
+  processes: number,
+): AdmissionLimits {
+  const whole = { ...DEFAULTS, ...limits }
+  const part = (limit: number): number => Math.ceil(limit / processes)
+  return {
+    ...whole,
+    tunnels: part(whole.tunnels),
+    handshakes: part(whole.handshakes),
+    handshakesPerSource: part(whole.handshakesPerSource),
+  }
+}
+
 export interface Slot {
   /** Frees the slot. Idempotent. */
   release(): void

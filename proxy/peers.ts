@@ -19,6 +19,7 @@ import type { ProxyCounters } from './counters.ts'
 import type { Guest } from './door.ts'
 import type { PresenceRows } from './presence-rows.ts'
 import type { Relay } from './relay.ts'
+import type { Siblings } from './siblings.ts'
 import type { AgentTunnel, Tunnel, TunnelRegistry } from './tunnels.ts'
 
 export interface PeersDeps {
@@ -28,6 +29,7 @@ export interface PeersDeps {
   readonly registry: TunnelRegistry
   readonly rows: PresenceRows
   readonly relay: Relay
+  readonly siblings: Siblings
   policy(): Policy | undefined
   /** A new agent is here and wants the policy. */
   onAgent(tunnel: AgentTunnel): void
@@ -44,6 +46,8 @@ export interface Peers {
   /** Closes every tunnel whose identity a lock strikes now. */
   cutLocked(): void
 }
+
+type AgentService = Pick<AgentTunnel['identity'], 'agentId' | 'service'>
 
 export interface PeerGuest extends Guest {
   tunnel: Tunnel | undefined
@@ -64,7 +68,7 @@ function rolesInForce(user: UserIdentity, policy: Policy): readonly string[] {
 const gone = (): AppError => new AppError('ERR_TUNNEL_CLOSED', 'The other end went silent')
 
 export function createPeers(deps: PeersDeps): Peers {
-  const { registry, rows, relay, clock, counters, metrics, log } = deps
+  const { registry, rows, relay, siblings, clock, counters, metrics, log } = deps
 
   function lockOn(identity: Identity): Lock | undefined {
     const policy = deps.policy()
@@ -85,18 +89,21 @@ export function createPeers(deps: PeersDeps): Peers {
     const lock = lockOn(identity)
     if (lock) throw new AppError('ERR_LOCKED', undefined, { internal: `lock ${lock.id}` })
     if (identity.kind === 'agent') {
-      const here = registry.ofAgent(identity.agentId, identity.service).length
+      const { agentId, service } = identity
+      const here =
+        registry.ofAgent(agentId, service).length + siblings.countOfAgent(agentId, service)
       if (here >= LIMITS.tunnelsPerIdentity.value) throw new AppError('ERR_TUNNEL_ALREADY_HERE')
     } else if (
       identity.kind === 'user' &&
-      registry.countOfUser(identity.user) >= LIMITS.tunnelsPerUser.value
+      registry.countOfUser(identity.user) + siblings.countOfUser(identity.user) >=
+        LIMITS.tunnelsPerUser.value
     ) {
       throw new AppError('ERR_RATE_LIMITED', 'too many tunnels of this user')
     }
   }
 
   /** The row the table should have: that of the newest tunnel that takes streams. */
-  function wantRow({ agentId, service }: AgentTunnel['identity']): void {
+  function wantRow({ agentId, service }: AgentService): void {
     const newest = registry
       .ofAgent(agentId, service)
       .find(({ session }) => !session.closed && !session.goingAway)
@@ -111,9 +118,11 @@ export function createPeers(deps: PeersDeps): Peers {
     rows.want(`${agentId}/${service}`, row)
   }
 
-  /** Older tunnels of the same identity: one that does not answer is dead and goes, one that answers stays. */
-  function probeOlder(newest: AgentTunnel): void {
-    const { agentId, service } = newest.identity
+  /**
+   * Older tunnels of the same identity: one that does not answer is dead and goes, one that answers stays. `newest` undefined:
+   * it came in at another process of this proxy.
+   */
+  function probeOlder({ agentId, service }: AgentService, newest?: AgentTunnel): void {
     for (const older of registry.ofAgent(agentId, service)) {
       if (older === newest || older.session.closed) continue
       // An agent that dials again while its tunnel is silent knows why; its users need not wait for a timeout.
@@ -166,6 +175,20 @@ export function createPeers(deps: PeersDeps): Peers {
     tunnel.session.close(new AppError('ERR_LOCKED'))
   }
 
+  siblings.attach({
+    onOpen: (stream, payload) =>
+      void relay.serve(stream, payload, {
+        user: deps.proxyId,
+        source: '',
+        passedOn: 'sibling',
+      }),
+    onAgent: (agentId, service) => probeOlder({ agentId, service }),
+    // Its row may have stood where ours should: the table has one for each agent and proxy.
+    onAgentGone(agentId, service) {
+      if (registry.ofAgent(agentId, service).length > 0) wantRow({ agentId, service })
+    },
+  })
+
   return {
     authorise,
     guest(source) {
@@ -181,7 +204,7 @@ export function createPeers(deps: PeersDeps): Peers {
               user: identity.proxyId,
               source,
               connId,
-              passedOn: true,
+              passedOn: 'proxy',
             })
           else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
         },
@@ -189,6 +212,7 @@ export function createPeers(deps: PeersDeps): Peers {
           const { tunnel } = guest
           if (tunnel?.kind !== 'agent') return
           wantRow(tunnel.identity)
+          siblings.closed(tunnel)
           for (const move of [...tunnel.onLeaving]) move()
         },
         onSuspect(suspect) {
@@ -208,6 +232,7 @@ export function createPeers(deps: PeersDeps): Peers {
           const { tunnel } = guest
           if (!tunnel) return
           registry.remove(tunnel)
+          siblings.closed(tunnel)
           countClosed(tunnel, err)
           if (tunnel.kind === 'agent') wantRow(tunnel.identity)
           log.info('proxy.tunnel_closed', {
@@ -223,6 +248,7 @@ export function createPeers(deps: PeersDeps): Peers {
       const tunnel = tunnelOf(accepted, source)
       guest.tunnel = tunnel
       registry.add(tunnel)
+      siblings.opened(tunnel)
       counters.tunnelsOpened += 1
       metrics.inc('postern_proxy_tunnels_opened_total', { kind: tunnel.kind })
       // A lock that came between the check and now would otherwise wait for the next change.
@@ -230,7 +256,7 @@ export function createPeers(deps: PeersDeps): Peers {
       if (lock) return cut(tunnel, lock)
       if (tunnel.kind !== 'agent') return
       wantRow(tunnel.identity)
-      probeOlder(tunnel)
+      probeOlder(tunnel.identity, tunnel)
       deps.onAgent(tunnel)
     },
     cutLocked() {

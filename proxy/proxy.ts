@@ -17,8 +17,8 @@ import { createMetrics, type Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
 import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
-import { createWindowBudget } from '../core/tunnel/window-budget.ts'
-import { createAdmission, type AdmissionLimits } from './admission.ts'
+import { createWindowBudget, type WindowBudget } from '../core/tunnel/window-budget.ts'
+import { createAdmission, shareOf, type AdmissionLimits } from './admission.ts'
 import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
 import { createDoor } from './door.ts'
 import { emptied, tellToLeave } from './drain.ts'
@@ -34,6 +34,8 @@ import type { PolicySource } from './policy-source.ts'
 import { createPresenceRows } from './presence-rows.ts'
 import { publicDocuments, type PublicParts } from './public-documents.ts'
 import { createRelay } from './relay.ts'
+import { NO_SIBLINGS, type Siblings } from './siblings.ts'
+import { proxyStats } from './stats.ts'
 import { createTunnelRegistry } from './tunnels.ts'
 
 export interface ProxyDeps extends PublicParts {
@@ -60,6 +62,15 @@ export interface ProxyDeps extends PublicParts {
   /** Overrides for tests; the defaults are LIMITS. */
   readonly limits?: Partial<AdmissionLimits> | undefined
   readonly tunnelLimits?: Partial<TunnelLimits> | undefined
+  /** What makes this process one of several that are one proxy (docs/adr/0013); absent: it is the only one. */
+  readonly together?: {
+    /** The same in all of them, because they share one lease. */
+    readonly bootId: string
+    /** How many they are. Limits of a proxy are divided by it. */
+    readonly of: number
+    readonly budget: WindowBudget
+    readonly siblings: Siblings
+  }
 }
 
 export interface Proxy {
@@ -92,11 +103,20 @@ export function createProxy(deps: ProxyDeps): Proxy {
   if (self.kind !== 'proxy' || self.cluster !== cluster)
     throw new AppError('ERR_CERT_INVALID', undefined, { internal: 'not a proxy of this cluster' })
   const { proxyId } = self
-  const bootId = random.bytes(12).toString('base64url')
+  const {
+    bootId,
+    of: processes,
+    budget,
+    siblings,
+  } = deps.together ?? {
+    bootId: random.bytes(12).toString('base64url'),
+    of: 1,
+    budget: createWindowBudget(),
+    siblings: NO_SIBLINGS,
+  }
   const counters = newCounters()
   const registry = createTunnelRegistry()
-  const admission = createAdmission(deps.limits)
-  const budget = createWindowBudget()
+  const admission = createAdmission(shareOf(deps.limits, processes))
   const stopping = new AbortController()
   let state: ProxyState = 'starting'
 
@@ -148,6 +168,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   const relay = createRelay({
     cluster,
     registry,
+    siblings,
     neighbours,
     policyKeys: () => feed.known?.keys ?? deps.policyKeys(),
     locks: () => feed.known?.policy.locks ?? [],
@@ -160,6 +181,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     registry,
     rows,
     relay,
+    siblings,
     policy: () => feed.known?.policy,
     onAgent: (tunnel) => push.bring(tunnel),
     ...common,
@@ -232,6 +254,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     feed.stop()
     door.close()
     neighbours.close()
+    siblings.close()
     for (const tunnel of [...registry.all()]) tunnel.session.close()
     const enough = new AbortController()
     const limit = clock.after(LAST_WRITES, () => enough.abort())
@@ -245,32 +268,8 @@ export function createProxy(deps: ProxyDeps): Proxy {
 
   const policyVersion = (): number => feed.known?.policy.version ?? 0
 
-  function stats(): ProxyStats {
-    let streams = 0
-    let { bytesIn, bytesOut, stalls } = counters
-    for (const { session } of registry.all()) {
-      const own = session.stats
-      streams += session.streams
-      bytesIn += own.bytesIn
-      bytesOut += own.bytesOut
-      stalls += own.stalls
-    }
-    return {
-      ...counters,
-      bytesIn,
-      bytesOut,
-      stalls,
-      state,
-      agentTunnels: registry.agentCount,
-      userTunnels: registry.userCount,
-      handshakesPending: admission.pending,
-      streams,
-      policyVersion: policyVersion(),
-      liveProxies: lease.liveProxies,
-      leaseAge: lease.age,
-      policyAge: feed.age,
-    }
-  }
+  const stats = (): ProxyStats =>
+    proxyStats({ counters, registry, lease, feed, state, handshakesPending: admission.pending })
   const uncount = exportStats(metrics, stats)
 
   return {

@@ -18,11 +18,13 @@ import type { TunnelStream } from '../core/tunnel/stream.ts'
 import type { ProxyCounters } from './counters.ts'
 import { firstAnswer } from './first-answer.ts'
 import type { Link, Neighbours } from './neighbours.ts'
+import type { SiblingLink, Siblings } from './siblings.ts'
 import type { AgentTunnel, TunnelRegistry } from './tunnels.ts'
 
 export interface RelayDeps {
   readonly cluster: string
   readonly registry: Pick<TunnelRegistry, 'candidates'>
+  readonly siblings: Pick<Siblings, 'reach'>
   readonly neighbours: Pick<Neighbours, 'reach'>
   policyKeys(): readonly KeyObject[]
   locks(): readonly Lock[]
@@ -37,10 +39,13 @@ export interface Caller {
   readonly user: string
   /** Address the user's tunnel came from; handed to the agent as a claim. Of another proxy: as that one claims it. */
   readonly source: string
-  /** Another proxy passed it on: it goes to an agent here or nowhere, so that no stream goes in circles. */
-  readonly passedOn?: boolean
-  /** The user's tunnel. */
-  readonly connId: ConnId
+  /**
+   * Who passed it on, if anybody did, so that no stream goes in circles: what another proxy passed on goes to an agent of this
+   * proxy or nowhere, what another process of this proxy passed on to an agent here or nowhere.
+   */
+  readonly passedOn?: 'proxy' | 'sibling'
+  /** The tunnel that it came in by; undefined: another process of this proxy has it. */
+  readonly connId?: ConnId
 }
 
 export interface Relay {
@@ -51,8 +56,8 @@ export interface Relay {
 /** Verified routes are kept: a client uses one for five minutes, and a signature costs as much as all the rest of an open. */
 const ROUTES_KEPT = 4096
 
-/** Where a stream can be sent: an agent's tunnel here, or the proxy that has one. */
-type Way = AgentTunnel | Link
+/** Where a stream can be sent: an agent's tunnel here, another process of this proxy, or another proxy. */
+type Way = AgentTunnel | SiblingLink | Link
 
 function readOpen(payload: Buffer): ResourceOpen {
   const open = decodeOpen(payload)
@@ -81,7 +86,10 @@ export function createRelay(deps: RelayDeps): Relay {
     return route
   }
 
-  /** Tunnels here that answer, then other proxies, then tunnels here that went silent: in this order they are worth trying. */
+  /**
+   * Tunnels here that answer, then those of this proxy's other processes, then other proxies, then tunnels here that went silent:
+   * in this order they are worth trying.
+   */
   async function* ways(
     agentIds: readonly AgentId[],
     service: ServiceKind,
@@ -91,7 +99,8 @@ export function createRelay(deps: RelayDeps): Relay {
     const here = registry.candidates(agentIds, service, random)
     const silent = here.filter((tunnel) => tunnel.suspect)
     yield* here.filter((tunnel) => !tunnel.suspect)
-    if (caller.passedOn !== true) yield* deps.neighbours.reach(agentIds, service, gone)
+    if (caller.passedOn !== 'sibling') yield* deps.siblings.reach(agentIds, service, gone)
+    if (caller.passedOn === undefined) yield* deps.neighbours.reach(agentIds, service, gone)
     yield* silent
   }
 
@@ -111,7 +120,7 @@ export function createRelay(deps: RelayDeps): Relay {
         !findLock(deps.locks(), { kind: 'agent', agent, service: route.service }, clock.now()),
     )
     const passed = encodeOpen(
-      caller.passedOn === true ? open : { ...open, peer: { ip: caller.source } },
+      caller.passedOn === undefined ? { ...open, peer: { ip: caller.source } } : open,
     )
     const all = ways(agentIds, route.service, caller, gone)
     const { way, stream: answered } = await firstAnswer(all, passed, gone, {
@@ -124,6 +133,8 @@ export function createRelay(deps: RelayDeps): Relay {
     offered.accept(answered.payload)
     spliceStreams(offered, answered)
     moveWith(way, offered, answered)
+    // Counted and told of where it came in.
+    if (caller.passedOn === 'sibling') return
     counters.streamsRelayed += 1
     metrics.inc('postern_proxy_streams_relayed_total', { service: route.service })
     const { id, resumed } = untrustedStream(open.offer)
@@ -164,6 +175,8 @@ export function createRelay(deps: RelayDeps): Relay {
         await relay(offered, payload, caller, gone.signal)
       } catch (e) {
         const error = toAppError(e)
+        if (offered.state === 'offered') offered.refuse(error.code, error.message)
+        if (caller.passedOn === 'sibling') return
         counters.streamsRefused += 1
         metrics.inc('postern_proxy_streams_refused_total', { code: error.code })
         log.info('proxy.stream_refused', {
@@ -172,7 +185,6 @@ export function createRelay(deps: RelayDeps): Relay {
           code: error.code,
           reason: reasonOf(error),
         })
-        if (offered.state === 'offered') offered.refuse(error.code, error.message)
       }
     },
   }

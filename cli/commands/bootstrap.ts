@@ -111,6 +111,7 @@ async function signIn(cli: Cli, api: string, made: BootstrapAnswer): Promise<str
       knownHosts: knownHosts(made.cluster, cas.host.ssh),
       sshConfig: sshConfigFile({ cluster: made.cluster, profileDir: dir, self: cli.self }),
       policyKeys: cas.policy,
+      caVersion: cas.ca_version,
       operatorKey: made.operator_key,
     })
     await setCurrent(cli, made.cluster)

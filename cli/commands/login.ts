@@ -103,7 +103,9 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
   // A password goes to the API alone, under its own name.
   const api = client(found.api)
   try {
-    const cas = parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
+    const readCas = async () =>
+      parse(caBundle, await api.request('GET', '/v1/ca'), { code: 'ERR_INTERNAL' })
+    const before = await readCas()
     const password = await readPassword(cli, {
       file: options.passwordFile,
       ask: `Password of ${user} at ${found.cluster}`,
@@ -119,6 +121,8 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
       }),
       { code: 'ERR_INTERNAL' },
     )
+    // A rotation may go on while a person types.
+    const cas = answer.ca_version === before.ca_version ? before : await readCas()
     const dir =
       options.profile !== undefined && chosen !== undefined
         ? chosen

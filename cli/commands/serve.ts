@@ -39,7 +39,22 @@ export function serveCommands(program: Command, { cli }: Host): void {
     .command('proxy')
     .description('one proxy; SIGTERM drains it')
     .requiredOption('-c, --config <file>', 'configuration file')
-    .action(async ({ config }) =>
-      (await import('../serve/proxy.ts')).serveProxy(cli, await load(config)),
-    )
+    .option('--workers <number>', 'processes, or auto: one for each processor (default: the file)')
+    .action(async ({ config, workers }) => {
+      const [{ serveProxy }, { parseWorkers }] = await Promise.all([
+        import('../serve/proxy.ts'),
+        import('../serve/config.ts'),
+      ])
+      const loaded = await load(config)
+      const { proxy } = loaded
+      await serveProxy(
+        cli,
+        workers === undefined
+          ? loaded
+          : { ...loaded, proxy: { ...proxy, workers: parseWorkers(workers) } },
+      )
+    })
+  serve
+    .command('proxy-worker', { hidden: true })
+    .action(async () => (await import('../serve/proxy-worker.ts')).serveProxyWorker(cli))
 }

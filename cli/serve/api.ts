@@ -14,6 +14,7 @@ import { openListener } from '../up/listener.ts'
 import { namesFor, type Names } from '../up/names.ts'
 import { closer, untilStopped } from '../up/stopping.ts'
 import { serverTls } from '../up/tls.ts'
+import { migrate } from '../../functions/store/upkeep/migrate.ts'
 import type { ServeConfig } from './config.ts'
 import { ownClient } from './own-client.ts'
 import { openTable, untilThere } from './table.ts'
@@ -70,6 +71,7 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     const table = await openTable(cli, config)
     stopping.push(() => table.close())
     await untilThere(table, cli, log, ending.signal)
+    await migrate({ ...table.at(), log })
 
     let port = api.listen.port
     let names = namesFor(api.listen.host)
@@ -131,16 +133,19 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     renewOwner = () =>
       owner.renew().catch((e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }))
 
+    const renew = (): void => {
+      names = namesFor(api.listen.host)
+      void renewOwner()
+      issued?.renew(withPublic(names, api.publicAddresses)).then(
+        (next) => next && listener.setTls(next),
+        (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
+      )
+    }
+    // A certificate of a CA that is believed no more would keep everybody out until the next look.
+    stopping.push(plane.onCaChange(renew))
     const timers = [
       clock.every(LIMITS.leaseRenew.value, () => void live.look()),
-      clock.every(LOOK_EVERY_MS, () => {
-        names = namesFor(api.listen.host)
-        void renewOwner()
-        issued?.renew(withPublic(names, api.publicAddresses)).then(
-          (next) => next && listener.setTls(next),
-          (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
-        )
-      }),
+      clock.every(LOOK_EVERY_MS, renew),
     ]
     stopping.push(() => timers.forEach((timer) => timer.cancel()))
 

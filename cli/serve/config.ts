@@ -43,6 +43,8 @@ const dialledList = z
   })
   .optional()
 
+const WORKERS_MAX = 64
+
 /** `off`: a load balancer in front ends TLS. Absent: a certificate of the cluster's own CA. */
 const tls = z
   .union(
@@ -54,6 +56,10 @@ const tls = z
   )
   .optional()
 
+/** Processes of a proxy. `auto`: as many as there are processors that may be used. */
+const workers = z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], {
+  error: `use auto, or a number from 1 to ${WORKERS_MAX}`,
+})
 /** Load balancers in front, by address or network: what they say of the client's address counts. */
 const trustedProxies = z
   .array(
@@ -96,6 +102,7 @@ const file = z.strictObject({
       public_addr: dialledList,
       peer_addr: dialled.optional(),
       drain_timeout: duration.optional(),
+      workers: workers.optional(),
       trusted_proxies: trustedProxies,
       tls,
     })
@@ -145,6 +152,7 @@ export interface ServeConfig {
     readonly peerAddress: string | undefined
     /** Milliseconds. */
     readonly drainTimeout: number
+    readonly workers: 'auto' | number
     readonly trustedProxies: readonly Network[]
     readonly tls: TlsConfig
   }
@@ -198,6 +206,7 @@ export function parseServeConfig(
       publicAddresses: proxy?.public_addr ?? [],
       peerAddress: proxy?.peer_addr,
       drainTimeout: proxy?.drain_timeout ?? DRAIN_DEFAULT,
+      workers: proxy?.workers ?? 'auto',
       trustedProxies: proxy?.trusted_proxies ?? [],
       tls: tlsOf(proxy?.tls),
     },
@@ -214,6 +223,16 @@ export function parseServeConfig(
     },
   }
 }
+
+/** As the option of the command says it. */
+export const parseWorkers = (text: string): 'auto' | number =>
+  parse(
+    z.object({ '--workers': workers }),
+    { '--workers': text === 'auto' ? text : Number(text) },
+    {
+      code: 'ERR_USAGE',
+    },
+  )['--workers']
 
 /** `path` undefined: everything as by default. */
 export async function loadServeConfig(

@@ -42,6 +42,8 @@ export const userCertificates = z.object({
   /** Epoch seconds. */
   expires: z.int(),
   proxies: z.array(z.string()),
+  /** Of the CAs when these were signed: another one than that of the bundle at hand means to read that again. */
+  ca_version: z.int(),
 })
 export type UserCertificates = z.output<typeof userCertificates>
 

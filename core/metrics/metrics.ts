@@ -25,16 +25,27 @@ export interface Metrics {
   observe<N extends NamesOf<'histogram'>>(name: N, value: number, ...labels: Given<N>): void
   /** `fn` runs at each `render`, in the order of registering; what it sets replaces what it set before. One that throws is skipped. */
   collect(fn: (set: SetMetric) => void): () => void
-  /** The page: only metrics that have a value, in the order of the table. */
+  /** Everything that has a value, in the order of the table. Plain data: it may go to another process. */
+  dump(): MetricsDump
+  /** The same as a page. */
   render(): string
 }
 
 export const EXPOSITION_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-interface Series {
+export interface Sample {
   readonly labels: Readonly<Record<string, string>>
-  value: number
+  readonly value: number
   /** Histograms: observations up to each bound, the last being +Inf. */
+  readonly counts?: readonly number[]
+}
+export type MetricsDump = readonly {
+  readonly name: MetricName
+  readonly samples: readonly Sample[]
+}[]
+
+interface Series extends Sample {
+  value: number
   readonly counts?: number[]
 }
 type Family = Map<string, Series>
@@ -50,7 +61,7 @@ function labelText(labels: Readonly<Record<string, string>>): string {
   return parts.length === 0 ? '' : `{${parts.join(',')}}`
 }
 
-function histogramLines(name: string, kind: MetricKind, series: Series): string[] {
+function histogramLines(name: string, kind: MetricKind, series: Sample): string[] {
   const counts = series.counts ?? []
   let sum = 0
   const lines = counts.map((count, i) => {
@@ -62,18 +73,21 @@ function histogramLines(name: string, kind: MetricKind, series: Series): string[
   return [...lines, `${name}_sum${labels} ${number(series.value)}`, `${name}_count${labels} ${sum}`]
 }
 
-function familyLines(name: MetricName, family: Family): string[] {
+function familyLines(name: MetricName, samples: readonly Sample[]): string[] {
   const kind: MetricKind = METRICS[name]
   return [
     `# HELP ${name} ${escapeHelp(kind.help)}`,
     `# TYPE ${name} ${kind.type}`,
-    ...[...family.values()].flatMap((series) =>
+    ...samples.flatMap((series) =>
       kind.type === 'histogram'
         ? histogramLines(name, kind, series)
         : [`${name}${labelText(series.labels)} ${number(series.value)}`],
     ),
   ]
 }
+
+export const renderDump = (dump: MetricsDump): string =>
+  `${dump.flatMap(({ name, samples }) => familyLines(name, samples)).join('\n')}\n`
 
 export function createMetrics(): Metrics {
   const kept = new Map<MetricName, Family>()
@@ -100,6 +114,25 @@ export function createMetrics(): Metrics {
     return made
   }
 
+  function dump(): MetricsDump {
+    const now = new Map<MetricName, Family>()
+    const set: SetMetric = (name, value, ...[labels]) => {
+      const series = seriesOf(now, name, labels)
+      if (series) series.value = value
+    }
+    for (const fn of collectors)
+      try {
+        fn(set)
+      } catch {
+        // A scrape must say what it can: the metric that is missing is itself the signal.
+      }
+    const names = Object.keys(METRICS) as MetricName[]
+    return names.flatMap((name) => {
+      const family = now.get(name) ?? kept.get(name)
+      return family ? [{ name, samples: [...family.values()] }] : []
+    })
+  }
+
   return {
     inc(name, ...[labels]) {
       const series = seriesOf(kept, name, labels)
@@ -118,24 +151,7 @@ export function createMetrics(): Metrics {
       collectors.add(fn)
       return () => void collectors.delete(fn)
     },
-    render() {
-      const now = new Map<MetricName, Family>()
-      const set: SetMetric = (name, value, ...[labels]) => {
-        const series = seriesOf(now, name, labels)
-        if (series) series.value = value
-      }
-      for (const fn of collectors)
-        try {
-          fn(set)
-        } catch {
-          // A scrape must say what it can: the metric that is missing is itself the signal.
-        }
-      const names = Object.keys(METRICS) as MetricName[]
-      const lines = names.flatMap((name) => {
-        const family = now.get(name) ?? kept.get(name)
-        return family ? familyLines(name, family) : []
-      })
-      return `${lines.join('\n')}\n`
-    },
+    dump,
+    render: () => renderDump(dump()),
   }
 }

@@ -12,17 +12,27 @@ export interface MetricKind {
   readonly labels: readonly string[]
   /** Upper bounds of a histogram, ascending; +Inf is added. */
   readonly buckets?: readonly number[] | undefined
+  /** What several processes of one part together show; counters and histograms are summed. Default of a gauge: max. */
+  readonly together?: 'sum' | 'min' | 'max' | undefined
 }
 
 const of =
   <const T extends MetricType>(type: T) =>
-  <const L extends readonly string[] = readonly []>(help: string, labels?: L) => ({
+  <const L extends readonly string[] = readonly []>(
+    help: string,
+    labels?: L,
+    together?: MetricKind['together'],
+  ) => ({
     type,
     help,
     labels: labels ?? ([] as unknown as L),
+    together,
   })
 const counter = of('counter')
 const gauge = of('gauge')
+/** A gauge of which each process has its part. */
+const part = <const L extends readonly string[] = readonly []>(help: string, labels?: L) =>
+  gauge(help, labels, 'sum')
 const histogram = <const L extends readonly string[] = readonly []>(
   buckets: readonly number[],
   help: string,
@@ -35,18 +45,18 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as con
 export const METRICS = {
   // Every process
   postern_build_info: gauge('Always 1; the labels say which version runs.', ['version', 'node']),
-  process_resident_memory_bytes: gauge('Resident memory of the process.'),
+  process_resident_memory_bytes: part('Resident memory of the process.'),
   process_cpu_seconds_total: counter('CPU time of the process, user and system.'),
-  process_start_time_seconds: gauge('When the process started, Unix time.'),
-  process_open_fds: gauge('Open file descriptors.'),
+  process_start_time_seconds: gauge('When the process started, Unix time.', [], 'min'),
+  process_open_fds: part('Open file descriptors.'),
   nodejs_eventloop_lag_max_seconds: gauge(
     'Longest time the event loop was late since the last look.',
   ),
 
   // Proxy
   postern_proxy_state: gauge('1 for the state that the proxy is in, 0 for the others.', ['state']),
-  postern_proxy_tunnels: gauge('Open tunnels, by who dialled.', ['kind']),
-  postern_proxy_streams: gauge('Open streams over all tunnels; a relayed stream counts twice.'),
+  postern_proxy_tunnels: part('Open tunnels, by who dialled.', ['kind']),
+  postern_proxy_streams: part('Open streams over all tunnels; a relayed stream counts twice.'),
   postern_proxy_tunnels_opened_total: counter('Tunnels that passed the handshake.', ['kind']),
   postern_proxy_tunnels_closed_total: counter(
     'Tunnels that ended, and why (`ok`: in good order).',
@@ -59,7 +69,7 @@ export const METRICS = {
   postern_proxy_handshakes_refused_total: counter('Handshakes that failed or were refused.', [
     'code',
   ]),
-  postern_proxy_handshakes_pending: gauge('Handshakes in progress.'),
+  postern_proxy_handshakes_pending: part('Handshakes in progress.'),
   postern_proxy_handshake_seconds: histogram(
     SECONDS,
     'From the HTTP upgrade to an open tunnel, for those that succeeded.',
@@ -81,7 +91,11 @@ export const METRICS = {
   ),
   postern_proxy_lease_failures_total: counter('Renewals of the lease that failed.'),
   postern_proxy_live_proxies: gauge('Proxies of the cluster that hold a lease, this one included.'),
-  postern_proxy_policy_version: gauge('Version of the policy in force here; 0 before the first.'),
+  postern_proxy_policy_version: gauge(
+    'Version of the policy in force here; 0 before the first.',
+    [],
+    'min',
+  ),
   postern_proxy_policy_age_seconds: gauge(
     'Time since the control plane last vouched for the policy; +Inf before the first.',
   ),
@@ -90,6 +104,10 @@ export const METRICS = {
   postern_proxy_presence_writes_total: counter('Tunnel rows written to the table.'),
   postern_proxy_presence_failures_total: counter('Writes of tunnel rows that failed.'),
   postern_proxy_locks_enforced_total: counter('Tunnels cut because a lock struck their identity.'),
+  postern_proxy_workers: gauge('Worker processes that serve now; 1 when it is one process.'),
+  postern_proxy_worker_restarts_total: counter(
+    'Worker processes that ended and were started again.',
+  ),
 
   // Agent
   postern_agent_service_state: gauge('1 for the state that the service is in, 0 for the others.', [

@@ -3,6 +3,7 @@
  * again when it is older than LIMITS.caRefresh; a phase is never shorter than LIMITS.caPhaseMin, so whoever signs with the key
  * from before is still believed.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { Signer } from '../../core/certs/signer.ts'
 import { readCertificate } from '../../core/certs/x509-read.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -64,6 +65,8 @@ export async function openLiveCas(deps: LiveCasDeps): Promise<SigningCas> {
     return signer
   }
 
+  let known: Known | undefined
+
   async function read(): Promise<Known> {
     const at = clock.monotonic()
     const rows = await store.states()
@@ -72,6 +75,8 @@ export async function openLiveCas(deps: LiveCasDeps): Promise<SigningCas> {
       invariant(found, `the ${kind} CA is in the table`)
       return found
     })
+    // Nearly always: keys are parsed once and not at every look.
+    if (known && isDeepStrictEqual(states, known.states)) return { ...known, at }
     const signers = new Map<CaKind, Signer>()
     const authorities = new Map<CaKind, Authority>()
     for (const state of states) {
@@ -85,13 +90,15 @@ export async function openLiveCas(deps: LiveCasDeps): Promise<SigningCas> {
     return { states, cas: publicCas(states), signers, authorities, at }
   }
 
-  let known = await read()
+  const first = await read()
+  known = first
+  const current = (): Known => known ?? first
   let reading: Promise<void> | undefined
 
   const again = (): Promise<void> =>
     (reading ??= read()
       .then((next) => {
-        const before = known.cas.version
+        const before = current().cas.version
         known = next
         if (next.cas.version === before) return
         log.info('ca.changed', { version: next.cas.version })
@@ -103,10 +110,10 @@ export async function openLiveCas(deps: LiveCasDeps): Promise<SigningCas> {
 
   return {
     get now() {
-      return known.cas
+      return current().cas
     },
     get states() {
-      return known.states
+      return current().states
     },
     async refresh(how) {
       if (how === 'now') {
@@ -114,16 +121,16 @@ export async function openLiveCas(deps: LiveCasDeps): Promise<SigningCas> {
         await reading?.catch(() => undefined)
         return again()
       }
-      if (clock.monotonic() - known.at < LIMITS.caRefresh.value) return
+      if (clock.monotonic() - current().at < LIMITS.caRefresh.value) return
       await again().catch((e: unknown) => log.warn('ca.not_read', { reason: reasonOf(e) }))
     },
     authority(kind) {
-      const found = known.authorities.get(kind)
+      const found = current().authorities.get(kind)
       invariant(found, `this verb signs with the ${kind} CA`)
       return found
     },
     signer(kind) {
-      const found = known.signers.get(kind)
+      const found = current().signers.get(kind)
       invariant(found, `this verb signs with the ${kind} key`)
       return found
     },

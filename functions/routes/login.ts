@@ -51,6 +51,7 @@ const answerOf = (
   logins: [...issued.logins],
   expires: seconds(issued.expires),
   proxies: [...deps.proxies()],
+  ca_version: deps.cas.now.version,
 })
 
 /** Who signed in, or why not. The password is checked in every case, so that each takes as long. */

@@ -15,6 +15,8 @@ export interface TaskSettings {
   readonly port: number
   readonly diagPort: number
   readonly drainSeconds: number
+  /** Processes: a task sees the processors of the machine under it, which are not all its own. */
+  readonly workers: number
   readonly cluster: string
   readonly bundle: { readonly bucket: string; readonly key: string; readonly sha256: string }
   /** Profile small: the name follows this task. */
@@ -57,6 +59,7 @@ export function proxyConfig(settings: TaskSettings, dataDir: string, own: string
       public_addr: [settings.address],
       peer_addr: `${own}:${settings.port}`,
       drain_timeout: `${settings.drainSeconds}s`,
+      workers: settings.workers,
     },
   })
 }

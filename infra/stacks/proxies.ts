@@ -33,6 +33,9 @@ import type { Network } from './network.ts'
 
 /** Behind the load balancer any port will do; without one it is the one that clients dial. */
 const PORT = { standard: 3080, small: 443 } as const
+/** Of a task, in units of which a processor has CPU_UNITS. A task with several gets a worker for each. */
+const CPU: number = 256
+const CPU_UNITS = 1024
 /** Tunnels per task that auto scaling aims at: 38 KB each, in 1 GB. */
 const TUNNELS = 8000
 /** Of these, where the alarm goes off: the process takes 10,000. */
@@ -56,7 +59,7 @@ export class Proxies extends Stack {
     this.port = PORT[context.profile]
     this.least = context.profile === 'small' ? 1 : 2
     const task = new FargateTaskDefinition(this, 'Task', {
-      cpu: 256,
+      cpu: CPU,
       memoryLimitMiB: context.profile === 'small' ? 512 : 1024,
       runtimePlatform: {
         cpuArchitecture: CpuArchitecture.ARM64,
@@ -91,6 +94,7 @@ export class Proxies extends Stack {
       port: this.port,
       diagPort: DIAG_PORT,
       drainSeconds: DRAIN_SECONDS,
+      workers: Math.max(1, Math.floor(CPU / CPU_UNITS)),
       cluster: context.cluster,
       bundle: {
         bucket: program.s3BucketName,

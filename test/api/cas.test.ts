@@ -322,6 +322,15 @@ describe('the policy key', () => {
     expect(payload.cas.host.x509).toEqual(host.x509)
     expect(payload.version).toBe(version)
   })
+
+  test('certificates of users name the state of the CAs that they were signed in', async () => {
+    const version = async () => (await world.user('ann', ['access'])).certs.ca_version
+    expect(await version()).toBe((await cas()).ca_version)
+    const before = await version()
+    await phase('user', 'init', 'update_clients')
+    expect(await version()).toBe(before + 2)
+    expect(await version()).toBe((await cas()).ca_version)
+  })
 })
 
 test('an unknown CA is not there, and who may not rotate gets the same answer', async () => {

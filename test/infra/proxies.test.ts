@@ -58,6 +58,8 @@ describe.each(cases)('%s', (_, made) => {
     expect(container.StopTimeout).toBe(120)
     const settings = JSON.stringify(container.Environment)
     expect(settings).toMatch(/drainSeconds\\":100\b/)
+    // A quarter of a processor: the machine under the task has more, and they are not the task's.
+    expect(settings).toMatch(/workers\\":1\b/)
   })
 
   test('touches its own keys of the table and the one object that it runs', () => {

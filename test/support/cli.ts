@@ -20,7 +20,11 @@ export function stubCli(options: {
     env: readEnv({ HOME: options.home, ...options.env }),
     cwd: options.home,
     home: `${options.home}/.postern`,
-    self: { node: process.execPath, script: '/usr/local/lib/postern/bin/postern.mjs' },
+    self: {
+      node: process.execPath,
+      script: '/usr/local/lib/postern/bin/postern.mjs',
+      program: '/usr/local/lib/postern/dist/postern.mjs',
+    },
     stdin: stream as unknown as NodeJS.ReadStream,
     stdout: stream,
     stderr: stream,

@@ -1,11 +1,15 @@
-/** The carriers a tunnel is tested over: memory, TCP, and the real thing, a WebSocket inside TLS. */
+/** The carriers a tunnel is tested over: memory, TCP, a socket of one machine, and the real thing, a WebSocket inside TLS. */
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import { createServer as createHttpsServer } from 'node:https'
 import { connect as connectTls } from 'node:tls'
 import { systemClock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
 import type { Transport } from '../../core/tunnel/transport.ts'
+import { socketTransport as unixTransport } from '../../net/transport-socket.ts'
 import { webSocketTransport } from '../../net/transport-ws.ts'
 import { tunnelUpgrade } from '../../net/tunnel-server.ts'
 import { requestUpgrade } from '../../net/websocket/upgrade.ts'
@@ -115,6 +119,29 @@ export async function tcpPair(): Promise<Pair> {
       server.destroy()
       listener.close()
       await once(listener, 'close')
+    },
+  }
+}
+
+/** As workers of one proxy reach each other. */
+export async function unixPair(): Promise<Pair> {
+  const dir = await mkdtemp(join(tmpdir(), 'postern-'))
+  const path = join(dir, 'pair.sock')
+  const listener = createTcpServer()
+  listener.listen(path)
+  await once(listener, 'listening')
+  const client = connect(path)
+  const [server] = (await once(listener, 'connection')) as [Socket]
+  if (client.connecting) await once(client, 'connect')
+  return {
+    client: unixTransport(client, systemClock),
+    server: unixTransport(server, systemClock),
+    async dispose() {
+      client.destroy()
+      server.destroy()
+      listener.close()
+      await once(listener, 'close')
+      await rm(dir, { recursive: true })
     },
   }
 }

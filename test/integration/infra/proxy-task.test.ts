@@ -65,6 +65,7 @@ const settings: TaskSettings = {
   port: 3080,
   diagPort: diag,
   drainSeconds: 100,
+  workers: 1,
   cluster: 'example',
   bundle: { bucket: 'assets', key: 'proxy.mjs', sha256 },
   endpoints: { s3: aws.origin, ec2: aws.origin, route53: aws.origin },
@@ -126,6 +127,7 @@ test('fetches the proxy with the role of the task, starts it with its file, pass
       public_addr: ['access.example.com:443'],
       peer_addr: '10.94.0.7:3080',
       drain_timeout: '100s',
+      workers: 1,
     },
   })
   child.kill('SIGTERM')

@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { LIMITS } from '../../../core/limits.ts'
-import { createMetrics } from '../../../core/metrics/metrics.ts'
+import { createMetrics, renderDump } from '../../../core/metrics/metrics.ts'
+import { counted, together } from '../../../core/metrics/together.ts'
 import { METRICS, type MetricKind, type MetricName } from '../../../core/metrics/table.ts'
 import { sources } from '../../architecture/sources.ts'
 import { missing, peer } from '../../support/peers.ts'
@@ -103,4 +104,41 @@ test('every metric is set by somebody', () => {
     .map((s) => s.text)
     .join('\n')
   expect(names.filter((name) => !all.includes(`'${name}'`))).toEqual([])
+})
+
+test('several processes show one page: counters and parts are summed, the rest as the table says', () => {
+  const worker = (tunnels: number, policy: number) => {
+    const metrics = createMetrics()
+    metrics.collect((set) => {
+      set('postern_proxy_tunnels', tunnels, { kind: 'agent' })
+      set('postern_proxy_policy_version', policy)
+      set('postern_proxy_live_proxies', 3)
+      set('postern_proxy_policy_pushes_total', 10)
+    })
+    metrics.inc('postern_proxy_streams_relayed_total', { service: 'ssh' })
+    metrics.observe('postern_proxy_handshake_seconds', 0.3)
+    return metrics.dump()
+  }
+  const other = createMetrics()
+  other.inc('postern_proxy_streams_relayed_total', { service: 'app' })
+  const text = renderDump(together([worker(2, 7), worker(5, 6), other.dump()]))
+  expect(text).toContain('postern_proxy_tunnels{kind="agent"} 7\n')
+  expect(text).toContain('postern_proxy_policy_version 6\n')
+  expect(text).toContain('postern_proxy_live_proxies 3\n')
+  expect(text).toContain('postern_proxy_policy_pushes_total 20\n')
+  expect(text).toContain('postern_proxy_streams_relayed_total{service="ssh"} 2\n')
+  expect(text).toContain('postern_proxy_streams_relayed_total{service="app"} 1\n')
+  expect(text).toContain('postern_proxy_handshake_seconds_bucket{le="0.5"} 2\n')
+  expect(text).toContain('postern_proxy_handshake_seconds_count 2\n')
+})
+
+test('of a process that ended its counters stay and its gauges go', () => {
+  const metrics = createMetrics()
+  metrics.collect((set) => set('postern_proxy_tunnels', 4, { kind: 'agent' }))
+  metrics.inc('postern_proxy_streams_relayed_total', { service: 'ssh' })
+  metrics.observe('postern_proxy_handshake_seconds', 0.3)
+  const text = renderDump(counted(metrics.dump()))
+  expect(text).toContain('postern_proxy_streams_relayed_total{service="ssh"} 1\n')
+  expect(text).toContain('postern_proxy_handshake_seconds_count 1\n')
+  expect(text).not.toContain('postern_proxy_tunnels{')
 })
