@@ -151,6 +151,15 @@ export const ERRORS = {
     'Set auth_token in the configuration.',
     2,
   ),
+  ERR_TOKEN_AWAITED: again(
+    caller(
+      400,
+      'The file with the join token is not there yet',
+      'Write the token into the file that auth_token names; the agent looks for it.',
+      2,
+    ),
+    'caller',
+  ),
   ERR_EVIDENCE_MISSING: again(
     caller(
       400,

@@ -211,6 +211,12 @@ export const LIMITS = {
     'ms',
     'The host CA’s word for the key of sealed joins holds this long; a function signs it anew after a third.',
   ),
+  tokenAwait: limit(
+    10 * minute,
+    'ms',
+    'How long a first join waits for the file with its token; then the service fails.',
+  ),
+  tokenLook: limit(5 * second, 'ms', 'Longest pause between two looks for that file.'),
   agentCertTtl: limit(24 * hour, 'ms', 'Life of an agent certificate; renewed at half of it.'),
   userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),
   userCertTtlMin: limit(1 * minute, 'ms', 'Shortest life of a user certificate.'),

@@ -21,6 +21,7 @@ export const KEY_ACCESS = {
     uploads: true,
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'TOKEN#',
       'AGENT#',
@@ -122,6 +123,7 @@ export const KEY_ACCESS = {
   rotate: {
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'AGENT#',
       'LIST#',
@@ -130,7 +132,7 @@ export const KEY_ACCESS = {
       'ONCE#',
       ...POLICY_SOURCES,
     ],
-    write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
+    write: ['CA', 'JWTKEY', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {
