@@ -74,6 +74,14 @@ const envName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'use the name of an environment variable')
 
+/** `generic_oidc`, method and block, as other files call it, is our `oidc`. */
+function inOurWords(params: unknown): unknown {
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) return params
+  const { method, generic_oidc: block, ...rest } = params as Readonly<Record<string, unknown>>
+  if (method !== 'generic_oidc') return params
+  return { ...rest, method: 'oidc', ...(block === undefined ? {} : { oidc: block }) }
+}
+
 /** The section that every part of the system has: who it is, where its files are, how it joins. */
 export const identitySection = z.strictObject({
   nodename: resourceName.optional(),
@@ -82,40 +90,48 @@ export const identitySection = z.strictObject({
   proxy_server: proxyServer,
   auth_token: z.string().min(1).max(4096).optional(),
   join_params: z
-    .strictObject({
-      method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
-      token_name: z.string().min(1).max(4096),
-      bound_keypair: z
-        .strictObject({
-          registration_secret_value: z.string().min(1).max(256).optional(),
-          registration_secret_path: absolutePath.optional(),
-          static_key_path: absolutePath.optional(),
-        })
-        .refine(
-          (b) =>
-            b.registration_secret_value === undefined || b.registration_secret_path === undefined,
-          'give registration_secret_value or registration_secret_path, never both',
-        )
-        .optional(),
-      oidc: z
-        .strictObject({
-          token_file: absolutePath.optional(),
-          token_env_var_name: envName.optional(),
-        })
-        .refine(
-          (o) => (o.token_file === undefined) !== (o.token_env_var_name === undefined),
-          'give token_file or token_env_var_name',
-        )
-        .optional(),
-      gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
-      azure: z.strictObject({ client_id: z.uuid().optional() }).optional(),
-      tpm: z
-        .strictObject({
-          device: absolutePath.optional(),
-          ek: z.enum(['rsa', 'ecc'], 'use rsa or ecc').optional(),
-        })
-        .optional(),
-    })
+    .preprocess(
+      inOurWords,
+      z.strictObject({
+        method: z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`),
+        token_name: z.string().min(1).max(4096),
+        bound_keypair: z
+          .strictObject({
+            registration_secret_value: z.string().min(1).max(256).optional(),
+            registration_secret_path: absolutePath.optional(),
+            static_key_path: absolutePath.optional(),
+          })
+          .refine(
+            (b) =>
+              b.registration_secret_value === undefined || b.registration_secret_path === undefined,
+            'give registration_secret_value or registration_secret_path, never both',
+          )
+          .optional(),
+        oidc: z
+          .strictObject({
+            token_file: absolutePath.optional(),
+            token_env_var_name: envName.optional(),
+            command: z
+              .array(z.string().min(1).max(4096))
+              .min(1, 'name the program')
+              .max(64)
+              .optional(),
+          })
+          .refine(
+            (o) => Object.values(o).filter((source) => source !== undefined).length === 1,
+            'give one of token_file, token_env_var_name, command',
+          )
+          .optional(),
+        gitlab: z.strictObject({ token_env_var_name: envName }).optional(),
+        azure: z.strictObject({ client_id: z.uuid().optional() }).optional(),
+        tpm: z
+          .strictObject({
+            device: absolutePath.optional(),
+            ek: z.enum(['rsa', 'ecc'], 'use rsa or ecc').optional(),
+          })
+          .optional(),
+      }),
+    )
     .optional(),
   ca_pin: z
     .union([caPin.transform((pin) => [pin]), z.array(caPin).min(1).max(16)], {

@@ -45,7 +45,9 @@ export type JoinConfig =
       readonly azure?: { readonly clientId: string | undefined } | undefined
     }
 export type IdTokenSource =
-  { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'env'; readonly name: string }
+  | { readonly kind: 'command'; readonly command: readonly string[] }
 
 export interface CommandLabel {
   readonly name: string
@@ -235,14 +237,19 @@ function delegated(
     if (params[field] && method !== field) throw wrong(`${path}.${field}`, NOT_THIS_METHOD)
   if (gitlab && method !== 'gitlab') throw wrong(`${path}.gitlab`, NOT_THIS_METHOD)
   if (method === 'oidc' && !oidc)
-    throw wrong(`${path}.oidc`, 'say where the id token is: token_file or token_env_var_name')
+    throw wrong(
+      `${path}.oidc`,
+      'say where the id token is: token_file, token_env_var_name or command',
+    )
   const env = oidc?.token_env_var_name ?? gitlab?.token_env_var_name
   const idToken: IdTokenSource | undefined =
     oidc?.token_file !== undefined
       ? { kind: 'file', path: oidc.token_file }
-      : env === undefined
-        ? undefined
-        : { kind: 'env', name: env }
+      : oidc?.command !== undefined
+        ? { kind: 'command', command: oidc.command }
+        : env === undefined
+          ? undefined
+          : { kind: 'env', name: env }
   const boundKeypair = method === 'bound_keypair' ? boundKeypairOf(params) : undefined
   const tpm = params.tpm && { device: params.tpm.device, ek: params.tpm.ek }
   const azure = params.azure && { clientId: params.azure.client_id }

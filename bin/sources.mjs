@@ -16,11 +16,11 @@ function* walk(dir) {
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     const full = path.join(dir, entry.name)
     if (entry.isDirectory()) yield* walk(full)
-    else if (entry.name.endsWith('.ts')) yield full
+    else if (/\.(ts|json)$/.test(entry.name)) yield full
   }
 }
 
-/** Every TypeScript source of the running parts; empty in an installed package, which carries no sources. */
+/** Every source of the running parts; empty in an installed package, which carries no sources. */
 export function sources() {
   return FOLDERS.map((folder) => path.join(ROOT, folder))
     .filter((dir) => existsSync(dir))

@@ -189,6 +189,22 @@ export const LIMITS = {
     'count',
     'Issuers whose keys are remembered; the one unused for longest is forgotten.',
   ),
+  expressionLength: limit(
+    4096,
+    'count',
+    'Characters of an expression of a token; a longer one is refused when the token is made.',
+  ),
+  expressionNodes: limit(
+    256,
+    'count',
+    'Names, texts and operators of an expression; more are refused.',
+  ),
+  expressionDepth: limit(24, 'count', 'Nesting of an expression; deeper is refused.'),
+  expressionSet: limit(
+    1024,
+    'count',
+    'Texts in a set while an expression is decided; more refuse the join.',
+  ),
   challengeTtl: limit(60 * second, 'ms', 'A join challenge is good for this long.'),
   joinKeyTtl: limit(
     36 * hour,

@@ -22,23 +22,29 @@ function wantOf(resource: Resource): Want | undefined {
   }
 }
 
-export function userMayReach(caller: UserCaller, resource: Resource, now: Instant): boolean {
-  const want = wantOf(resource)
-  if (!want) return false
-  return decide({
-    user: caller.identity.user,
-    traits: caller.identity.traits,
-    certificateRoles: caller.identity.roles,
-    certificateExpires: caller.identity.expires,
-    currentRoles: caller.user.roles,
-    roles: new Map(caller.roles.map((role) => [role.name, role])),
-    locks: caller.locks,
-    agentId: resource.agentId,
-    want,
-    now,
-    viewAge: 0,
-    strictAge: LIMITS.policyStrict.value,
-  }).allow
+/** What this user may reach; made once and asked for every row of a list. */
+export function reachOf(caller: UserCaller, now: Instant): (resource: Resource) => boolean {
+  const roles = new Map(caller.roles.map((role) => [role.name, role]))
+  return (resource) => {
+    const want = wantOf(resource)
+    return (
+      want !== undefined &&
+      decide({
+        user: caller.identity.user,
+        traits: caller.identity.traits,
+        certificateRoles: caller.identity.roles,
+        certificateExpires: caller.identity.expires,
+        currentRoles: caller.user.roles,
+        roles,
+        locks: caller.locks,
+        agentId: resource.agentId,
+        want,
+        now,
+        viewAge: 0,
+        strictAge: LIMITS.policyStrict.value,
+      }).allow
+    )
+  }
 }
 
 /** The filter for this caller; undefined when the caller is nobody who sees resources at all. */
@@ -52,7 +58,7 @@ export function visibleTo(
     case 'workload':
       return may(caller, kind, 'list') ? () => true : undefined
     case 'user':
-      return (resource) => userMayReach(caller, resource, now)
+      return reachOf(caller, now)
     case 'agent':
     case 'proxy':
       return undefined

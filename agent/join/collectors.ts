@@ -13,6 +13,7 @@ import { iamCollector } from './iam.ts'
 import {
   fromAzureDevops,
   fromBuildkite,
+  fromCommand,
   fromEnv,
   fromFile,
   fromGithub,
@@ -45,10 +46,16 @@ const SOURCES: Readonly<Record<Exclude<OidcMethodName, 'oidc'>, IdTokenSource>> 
   gcp: fromGoogle,
 }
 
-const configured = (source: ConfiguredSource): IdTokenSource =>
-  source.kind === 'file'
-    ? fromFile(() => source.path)
-    : fromEnv([source.name], 'join_params names it')
+function configured(source: ConfiguredSource): IdTokenSource {
+  switch (source.kind) {
+    case 'file':
+      return fromFile(() => source.path)
+    case 'env':
+      return fromEnv([source.name], 'join_params names it')
+    case 'command':
+      return fromCommand(source.command)
+  }
+}
 
 export interface CollectorDeps extends Machine {
   readonly service: IdentityKind

@@ -156,23 +156,43 @@ export const fromGoogle: IdTokenSource = async (machine, cluster, signal) => {
   return idToken(answer.body.toString('utf8'), url.host)
 }
 
-/** Buildkite: its agent's own command, found by PATH. */
-export const fromBuildkite: IdTokenSource = (machine, cluster, signal) =>
-  new Promise((resolve, reject) => {
+/** What a program prints; found by PATH, without a shell. */
+function printed(
+  machine: Machine,
+  command: readonly string[],
+  where: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const [program = '', ...args] = command
+  return new Promise((resolve, reject) => {
     const env = Object.fromEntries(
       Object.entries(machine.env).filter(
         (entry): entry is [string, string] => entry[1] !== undefined,
       ),
     )
     const options = { env, signal, timeout: LIMITS.httpTimeout.value, maxBuffer: 65_536 }
-    const args = ['oidc', 'request-token', '--audience', cluster]
-    execFile('buildkite-agent', args, options, (error, stdout) => {
+    execFile(program, args, options, (error, stdout) => {
       if (signal.aborted) return reject(signal.reason as Error)
       try {
-        if (error) throw needed('`buildkite-agent oidc request-token` failed', error)
-        resolve(idToken(stdout, 'the answer of buildkite-agent'))
+        if (error) throw needed(`${where} failed`, error)
+        resolve(idToken(stdout, `the answer of ${program}`))
       } catch (e) {
-        reject(isAppError(e) ? e : needed('buildkite-agent gave no id token', e))
+        reject(isAppError(e) ? e : needed(`${where} gave no id token`, e))
       }
     })
   })
+}
+
+export const fromCommand =
+  (command: readonly string[]): IdTokenSource =>
+  (machine, _cluster, signal) =>
+    printed(machine, command, `the command that join_params names (${command[0]})`, signal)
+
+/** Buildkite: its agent's own command. */
+export const fromBuildkite: IdTokenSource = (machine, cluster, signal) =>
+  printed(
+    machine,
+    ['buildkite-agent', 'oidc', 'request-token', '--audience', cluster],
+    '`buildkite-agent oidc request-token`',
+    signal,
+  )

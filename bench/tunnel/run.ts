@@ -165,6 +165,17 @@ try {
     'nginx',
     'haproxy',
   ])
+  await row(
+    'CPU of proxy and agent, a stream opened',
+    'µs',
+    '≤ 1.0 of ssh -R',
+    async (p, pids) => {
+      const before = cpuSeconds(pids)
+      await opens(p, 1000, 16)
+      return (cpuSeconds(pids) - before) * 1000
+    },
+    ['nginx', 'haproxy'],
+  )
   const stall = 'memory that four stalled readers take, proxy and agent'
   if (only === undefined || stall.includes(only)) {
     const before = ours.pids.map(rss)

@@ -5,6 +5,7 @@
 import {
   CloudFormationClient,
   DescribeStacksCommand,
+  ListStackResourcesCommand,
   type CloudFormationClientConfig,
 } from '@aws-sdk/client-cloudformation'
 import type { AwsCredentials } from '../../core/aws/sigv4.ts'
@@ -17,8 +18,36 @@ export interface DeployedStack {
   /** `CREATE_COMPLETE`, `UPDATE_IN_PROGRESS` and so on. */
   readonly status: string
   readonly outputs: ReadonlyMap<string, string>
+  /** Only when asked for with resources. */
+  readonly resources: readonly StackResource[]
   /** Asked anew when they expire. */
   credentials(): Promise<AwsCredentials>
+}
+
+export interface StackResource {
+  /** `AWS::Lambda::Function`. */
+  readonly type: string
+  readonly logicalId: string
+  /** Name, id or ARN, by type. */
+  readonly id: string
+}
+
+async function resourcesOf(client: CloudFormationClient, stack: string): Promise<StackResource[]> {
+  const found: StackResource[] = []
+  let next: string | undefined
+  do {
+    const page = await client.send(
+      new ListStackResourcesCommand({ StackName: stack, ...(next && { NextToken: next }) }),
+    )
+    for (const one of page.StackResourceSummaries ?? [])
+      found.push({
+        type: one.ResourceType ?? '',
+        logicalId: one.LogicalResourceId ?? '',
+        id: one.PhysicalResourceId ?? '',
+      })
+    next = page.NextToken
+  } while (next !== undefined)
+  return found
 }
 
 const nameOf = (e: unknown): string => (e instanceof Error ? e.name : '')
@@ -46,7 +75,7 @@ function explain(e: unknown, stack: string, region: string): Error {
     case 'AccessDeniedException':
       return new HintedError(
         new AppError('ERR_FORBIDDEN', `AWS: ${because}`, { cause: e }),
-        'the identity needs cloudformation:DescribeStacks on the stack',
+        'the identity needs cloudformation:DescribeStacks on the stack, for doctor --aws ListStackResources too',
       )
     case 'ValidationError':
       return new HintedError(
@@ -60,7 +89,11 @@ function explain(e: unknown, stack: string, region: string): Error {
   }
 }
 
-export async function readStack(name: string, wanted: string | undefined): Promise<DeployedStack> {
+export async function readStack(
+  name: string,
+  wanted: string | undefined,
+  withResources = false,
+): Promise<DeployedStack> {
   const config: CloudFormationClientConfig = wanted === undefined ? {} : { region: wanted }
   const client = new CloudFormationClient(config)
   let region: string
@@ -85,6 +118,7 @@ export async function readStack(name: string, wanted: string | undefined): Promi
           OutputValue,
         ]),
       ),
+      resources: withResources ? await resourcesOf(client, name) : [],
       async credentials() {
         const { accessKeyId, secretAccessKey, sessionToken } = await client.config.credentials()
         return { accessKeyId, secretAccessKey, sessionToken }

@@ -262,7 +262,9 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     } catch (e) {
       const again = toAppError(e)
       const stale = route.kept && STALE.has(again.code)
-      if (signal.aborted || !(stale || NO_WAY.has(again.code))) throw e
+      // An agent that renewed under another CA since the kept route was asked for, which tells of none.
+      const rotated = tries === 0 && again.code === 'ERR_CERT_INVALID' && (await follow())
+      if (signal.aborted || !(stale || rotated || NO_WAY.has(again.code))) throw e
       if (NO_WAY.has(again.code)) on.retire()
       if (stale) await routes.forget(resource)
       return { again }

@@ -153,16 +153,19 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     renewOwner = () =>
       owner.renew().catch((e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }))
 
+    const renew = (): void => {
+      names = namesFor(api.listen.host)
+      void renewOwner()
+      issued?.renew(withPublic(names, api.publicAddresses)).then(
+        (next) => next && listener.setTls(next),
+        (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
+      )
+    }
+    // A certificate of a CA that is believed no more would keep everybody out until the next look.
+    stopping.push(plane.onCaChange(renew))
     const timers = [
       clock.every(LIMITS.leaseRenew.value, () => void live.look()),
-      clock.every(LOOK_EVERY_MS, () => {
-        names = namesFor(api.listen.host)
-        void renewOwner()
-        issued?.renew(withPublic(names, api.publicAddresses)).then(
-          (next) => next && listener.setTls(next),
-          (e: unknown) => log.error('api.renewal_failed', { reason: reasonOf(e) }),
-        )
-      }),
+      clock.every(LOOK_EVERY_MS, renew),
     ]
     stopping.push(() => timers.forEach((timer) => timer.cancel()))
 

@@ -7,10 +7,11 @@
 import type { Instant } from '../clock.ts'
 import { findLock, type Lock } from '../domain/lock.ts'
 import type { Labels } from '../domain/name.ts'
-import type { Role, RoleRules } from '../domain/role.ts'
+import type { Role } from '../domain/role.ts'
 import type { Traits } from '../domain/user.ts'
 import type { AgentId } from '../ids.ts'
-import { fillLogins, holdsLogin, labelsMatch } from './match.ts'
+import { holdsLogin, loginsOf, type LoginRules } from './match.ts'
+import { rolesInForce, type RoleSet } from './role-set.ts'
 
 export type Want =
   /** Without a login: may the user reach the node at all, as somebody? */
@@ -66,31 +67,30 @@ export type Decision =
 
 const refuse = (reason: Refusal, why: string): Decision => ({ allow: false, reason, why })
 
-function allows(rules: RoleRules, want: Want, traits: Traits): boolean {
-  switch (want.kind) {
-    case 'app':
-      return labelsMatch(rules.appLabels, want.labels)
-    case 'node': {
-      if (!labelsMatch(rules.nodeLabels, want.labels)) return false
-      return want.login === undefined
-        ? fillLogins(rules.logins, traits).length > 0
-        : holdsLogin(rules.logins, traits, want.login)
-    }
+/** The roles that allow it: by the labels and, on a node, the login together. */
+function allowing({ index, roles }: RoleSet, want: Want, traits: Traits): Role[] {
+  const found: Role[] = []
+  for (const place of index('allow', want.kind).holding(want.labels)) {
+    const one = roles[place]
+    if (one && (want.kind === 'app' || mayLogIn(one.allow.logins, want.login, traits)))
+      found.push(one.role)
   }
+  return found
 }
 
+const mayLogIn = (rules: LoginRules, login: string | undefined, traits: Traits): boolean =>
+  login === undefined ? loginsOf(rules, traits).length > 0 : holdsLogin(rules, traits, login)
+
 /** What denies: the labels alone, or the login alone, as in Teleport: each deny field stands for itself. */
-function denies(rules: RoleRules, want: Want, traits: Traits): string | undefined {
-  switch (want.kind) {
-    case 'app':
-      return labelsMatch(rules.appLabels, want.labels) ? 'app_labels' : undefined
-    case 'node': {
-      if (labelsMatch(rules.nodeLabels, want.labels)) return 'node_labels'
-      if (want.login === undefined) return undefined
-      if (rules.logins.includes('*')) return 'logins'
-      return holdsLogin(rules.logins, traits, want.login) ? 'logins' : undefined
-    }
-  }
+function denial({ index, roles, denyLogins }: RoleSet, want: Want, traits: Traits) {
+  const [place] = index('deny', want.kind).holding(want.labels)
+  const byLabels = place === undefined ? undefined : roles[place]
+  if (byLabels) return { role: byLabels.role, field: `${want.kind}_labels` }
+  if (want.kind === 'app' || want.login === undefined) return undefined
+  for (const { role, deny } of denyLogins)
+    if (deny.everyLogin || holdsLogin(deny.logins, traits, want.login))
+      return { role, field: 'logins' }
+  return undefined
 }
 
 function smallest(values: readonly (number | undefined)[]): number | undefined {
@@ -120,26 +120,22 @@ export function decide(q: Question): Decision {
   )
   if (agentLock) return refuse('agent locked', `lock ${agentLock.id} on agent ${q.agentId}`)
 
-  const current = new Set(q.currentRoles)
-  const effective = q.certificateRoles.filter((name) => current.has(name))
-  const userLock = findLock(q.locks, { kind: 'user', user: q.user, roles: effective }, q.now)
+  const held = rolesInForce(q.certificateRoles, q.currentRoles, q.roles)
+  const userLock = findLock(q.locks, { kind: 'user', user: q.user, roles: held.names }, q.now)
   if (userLock) return refuse('user locked', `lock ${userLock.id} on ${userLock.target.kind}`)
-  const roles = effective.map((name) => q.roles.get(name)).filter((role) => role !== undefined)
-  if (roles.length === 0)
+  if (held.roles.length === 0)
     return refuse(
       'no role in force',
       `none of the certificate's roles [${q.certificateRoles.join(', ')}] is held now`,
     )
 
-  for (const role of roles) {
-    const field = denies(role.deny, q.want, q.traits)
-    if (field) return refuse('denied by role', `role ${role.name} denies by ${field}`)
-  }
-  const matching = roles.filter((role) => allows(role.allow, q.want, q.traits))
+  const denied = denial(held, q.want, q.traits)
+  if (denied) return refuse('denied by role', `role ${denied.role.name} denies by ${denied.field}`)
+  const matching = allowing(held, q.want, q.traits)
   if (matching.length === 0)
     return refuse(
       'no role allows it',
-      `none of [${roles.map((r) => r.name).join(', ')}] allows ${wantText(q.want)}`,
+      `none of [${held.roles.map(({ role }) => role.name).join(', ')}] allows ${wantText(q.want)}`,
     )
   const granting = matching.filter(
     (role) => role.options.lock === 'best_effort' || q.viewAge <= q.strictAge,

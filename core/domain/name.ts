@@ -82,10 +82,6 @@ export const withTokenLabels = (own: Labels, { forced, suggested }: TokenLabels)
   ...forced,
 })
 
-/** Of a selector, as tokens have it, one value for each key: the first. */
-export const firstValues = (selector: LabelSelector): Labels =>
-  Object.fromEntries(
-    Object.entries(selector).flatMap(([key, [value]]) =>
-      value === undefined ? [] : [[key, value]],
-    ),
-  )
+/** Of a selector, as tokens have it, one value for each key: all of them with spaces between, as Teleport's install scripts do. */
+export const joinedValues = (selector: LabelSelector): Labels =>
+  Object.fromEntries(Object.entries(selector).map(([key, values]) => [key, values.join(' ')]))

@@ -18,8 +18,8 @@ import { LIMITS } from '../limits.ts'
 import { BLOCK_METHODS, BLOCKS } from '../join/blocks.ts'
 import type { Random } from '../random.ts'
 import {
-  firstValues,
   handleName,
+  joinedValues,
   labels,
   labelSelector,
   resourceName,
@@ -44,7 +44,7 @@ export interface JoinToken {
   readonly uses: number
   readonly labels: Labels
   readonly description: string | undefined
-  /** Labels of its agents for keys that they do not label themselves; of several values the first. */
+  /** Labels of its agents for keys that they do not label themselves; several values are one, with spaces between. */
   readonly suggestedLabels: LabelSelector
   /** Labels every agent of this token carries, stronger than the agent's own. */
   readonly forcedLabels: Labels
@@ -76,7 +76,19 @@ const roles = z
   .min(1, 'name at least one role')
   .refine((list) => new Set(list).size === list.length, 'a role is named twice')
 const maxUses = z.int().min(1).max(LIMITS.tokenUsesMax.value).nullable()
-const joinMethod = z.enum(JOIN_METHODS, `use one of the join methods: ${JOIN_METHODS.join(', ')}`)
+/** Words of other token files that are no join method here. */
+const METHOD_HINTS: Readonly<Record<string, string>> = {
+  terraform: 'use terraform_cloud, with its rules in a block of that name',
+  generic_oidc: 'this join method needs its rules, in a block of that name',
+  env0: 'not in this version; its id tokens join by oidc, with its issuer and conditions',
+  oracle: 'not in this version; use tpm, or bound_keypair',
+}
+const joinMethod = z.enum(JOIN_METHODS, {
+  error: ({ input }) =>
+    (typeof input === 'string' && Object.hasOwn(METHOD_HINTS, input)
+      ? METHOD_HINTS[input]
+      : undefined) ?? `use one of the join methods: ${JOIN_METHODS.join(', ')}`,
+})
 
 /** The blocks of join methods in a token's spec. */
 function methodFields(spec: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -101,6 +113,8 @@ export const tokenResource = z.strictObject({
       join_method: joinMethod.optional(),
       max_uses: maxUses.optional(),
       suggested_labels: labelSelector.optional(),
+      /** Read and without effect: it fills in the file of an install script there, and agents list their apps themselves here. */
+      suggested_agent_matcher_labels: labelSelector.optional(),
       forced_labels: labels.optional(),
       allowed_names: z.array(resourceName).min(1).max(500).optional(),
       shared_names: z.boolean().optional(),
@@ -112,8 +126,15 @@ export const tokenResource = z.strictObject({
     .superRefine((spec, ctx) => {
       const labelling = {
         forced: spec.forced_labels ?? {},
-        suggested: firstValues(spec.suggested_labels ?? {}),
+        suggested: joinedValues(spec.suggested_labels ?? {}),
       }
+      for (const [key, value] of Object.entries(labelling.suggested))
+        if (value.length > LIMITS.labelValue.value)
+          ctx.addIssue({
+            code: 'custom',
+            path: ['suggested_labels', key],
+            message: `its values together are longer than ${LIMITS.labelValue.value} characters`,
+          })
       if (!labelsFit(labelling))
         ctx.addIssue({
           code: 'custom',
@@ -149,6 +170,10 @@ export const tokenShort = z.strictObject({
 
 export const TOKEN_SUGGESTIONS = {
   bot_name: 'bots are not supported; use a Node or App token',
+  integration: 'organizations of AWS are not looked up in this version; name each aws_account',
+  terraform: 'use terraform_cloud',
+  env0: 'not in this version; its id tokens join by oidc, with its issuer and conditions',
+  oracle: 'not in this version; use tpm, or bound_keypair',
   ...AWS_SUGGESTIONS,
   ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const

@@ -36,8 +36,11 @@ export const awsAllow = z
 type AwsAllow = z.output<typeof awsAllow>
 
 export const AWS_SUGGESTIONS = {
-  aws_role: 'instances are not looked up in this version; use aws_account and aws_regions',
-  aws_organization_id: 'organizations are not supported in this version; name each aws_account',
+  aws_role:
+    'it says by which role to look instances up, which is not done here: leave it out (aws_iid_ttl bounds the age of an instance), or use join_method iam with aws_arn',
+  aws_organization_id:
+    'what AWS signs for a machine does not name its organization, and the control plane asks AWS nothing else: name each aws_account',
+  organizational_units: 'organizations are not looked up: name each aws_account',
 } as const
 
 /** Rules from a file, with fields that belong to the other method refused by path. */

@@ -70,7 +70,8 @@ class StreamDuplex extends Duplex {
 
   #put(chunks: readonly Buffer[], done: () => void): void {
     let room = true
-    for (const chunk of chunks) room = this.#stream.write(chunk)
+    // Copied: whoever wrote a chunk may use its memory again once it was called back.
+    for (const chunk of chunks) room = this.#stream.writeCopy(chunk)
     // A stream that is over never drains; its onclose destroys us.
     if (room || this.#stream.state === 'closed') done()
     else this.#written = done

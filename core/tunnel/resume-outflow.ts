@@ -31,7 +31,7 @@ export class ResumeOutflow {
     return this.#state === 'acked'
   }
 
-  /** False: wait for `drained`. */
+  /** Copies the bytes. False: wait for `drained`. */
   write(bytes: Buffer, leg: TunnelStream | undefined): boolean {
     if (bytes.length > 0) {
       this.#replay.push(bytes)
@@ -78,7 +78,8 @@ export class ResumeOutflow {
       const piece = replay.take(Math.min(room, RECORD_MAX))
       if (!piece) return
       leg.write(dataHeader(piece.length))
-      this.#legRoom = leg.write(piece)
+      // Copied: a leg that broke may hold on to what it was given when the memory has long been somebody else's.
+      this.#legRoom = leg.writeCopy(piece)
       if (replay.cursor > this.#high) this.#high = replay.cursor
     }
     if (this.#state !== 'ending' || replay.unsent > 0) return

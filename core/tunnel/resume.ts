@@ -129,13 +129,14 @@ export class ResumableStream implements TunnelStream, RecordSink {
   }
 
   write(bytes: Buffer): boolean {
+    return this.writeCopy(bytes)
+  }
+
+  /** Copied in any case: what is kept to be sent again lies in memory that is used over and over. */
+  writeCopy(bytes: Buffer): boolean {
     if (this.state === 'closed' || !this.#out.open) return false
     this.bytesOut += bytes.length
     return this.#out.write(bytes, this.#leg)
-  }
-
-  writeCopy(bytes: Buffer): boolean {
-    return this.write(Buffer.from(bytes))
   }
 
   end(): void {

@@ -5,7 +5,6 @@
  */
 import type { KeyObject } from 'node:crypto'
 import {
-  joinPayload,
   type ChallengeAnswer,
   type ChallengeRequest,
   type Credentials,
@@ -23,12 +22,11 @@ import type { JoinFacts } from '../../core/join/join-method.ts'
 import { checkJoin, decodeKey, thumbprintOfEncoded } from '../../core/join/messages.ts'
 import { joinMethods, type EvidenceVerifier } from '../../core/join/methods.ts'
 import { LIMITS } from '../../core/limits.ts'
-import { parse } from '../../core/parse.ts'
-import { parseJson } from '../../core/strict-json.ts'
 import type { JoinDeps } from '../deps.ts'
 import type { JoinOutcome } from '../store/join-store.ts'
 import { issueAgentCredentials } from './agent-certificates.ts'
 import { joinState, lockCopied } from './bound-keypair.ts'
+import { readPayload } from './payload.ts'
 
 /** What is known of a join so far, for the audit log: filled as it goes. */
 export interface JoinTrace {
@@ -241,10 +239,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
 
     async join(request, trace) {
       const bytes = Buffer.from(request.payload, 'base64url')
-      const payload = parse(joinPayload, parseJson(bytes))
-      trace.node = payload.node_name
-      trace.service = payload.service
-      trace.method = payload.method
+      const payload = readPayload(bytes, trace)
       const method = joinMethod(payload.method)
       const keys = keysOf(payload)
       const now = clock.now()

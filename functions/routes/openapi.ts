@@ -5,7 +5,9 @@ import type { VerbApp } from '../http.ts'
 export function openapiRoutes(app: VerbApp, deps: BaseDeps): void {
   let document: Promise<object> | undefined
   app.get('/v1/openapi.json', async (c) => {
-    document ??= import('../openapi/document.ts').then((m) => m.openapiDocument(deps.version))
+    document ??= import('../openapi/document.ts').then((m) =>
+      m.openapiDocument(deps.version, deps.origins()),
+    )
     return c.json(await document)
   })
 }

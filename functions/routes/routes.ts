@@ -15,7 +15,7 @@ import type { PolicyDeps } from '../deps.ts'
 import { body, notFound, type Ctx, type VerbApp } from '../http.ts'
 import { callerOf } from '../middleware/caller.ts'
 import type { AgentPresence } from '../store/presence-store.ts'
-import { userMayReach } from '../visibility.ts'
+import { reachOf } from '../visibility.ts'
 
 interface Online {
   readonly resource: Resource
@@ -59,9 +59,7 @@ export function routeRoutes(app: VerbApp, deps: PolicyDeps): void {
     if (caller.kind !== 'user') throw new AppError('ERR_FORBIDDEN', 'routes are for users')
     const { kind, name } = body(c, routeRequest)
     const now = clock.now()
-    const served = (await stores.resources.byName(kind, name)).filter((resource) =>
-      userMayReach(caller, resource, now),
-    )
+    const served = (await stores.resources.byName(kind, name)).filter(reachOf(caller, now))
     const [first] = served
     if (!first) throw notFound()
     const service = serviceOfResource(kind)

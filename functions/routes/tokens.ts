@@ -14,6 +14,7 @@ import {
   type JoinToken,
 } from '../../core/domain/token.ts'
 import { newRegistrationSecret, registrationHash } from '../../core/join/bound-keypair-rule.ts'
+import { inOurWords } from '../../core/join/foreign-files.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import type { Random } from '../../core/random.ts'
@@ -30,24 +31,12 @@ import { matchesSearch } from './search.ts'
 const isResource = (input: unknown): boolean =>
   typeof input === 'object' && input !== null && ('kind' in input || 'spec' in input)
 
-/** `generic_oidc`, as other token files call it, is our `oidc`. */
-function withOurNames(input: unknown): unknown {
-  const spec = (input as { readonly spec?: unknown }).spec
-  if (typeof spec !== 'object' || spec === null || !('generic_oidc' in spec)) return input
-  const { generic_oidc: oidc, join_method: method, ...rest } = spec as Record<string, unknown>
-  if (method !== 'generic_oidc') return input
-  return { ...(input as object), spec: { ...rest, join_method: 'oidc', oidc } }
-}
-
 function readToken(input: unknown, deps: ApiDeps): JoinToken {
   const made = { name: `tk-${ulid(deps.clock.now(), deps.random)}`, clock: deps.clock }
   const options = { suggest: TOKEN_SUGGESTIONS }
   const full = isResource(input)
   const token = full
-    ? newToken(
-        { form: 'resource', value: parse(tokenResource, withOurNames(input), options) },
-        made,
-      )
+    ? newToken({ form: 'resource', value: parse(tokenResource, inOurWords(input), options) }, made)
     : newToken({ form: 'short', value: parse(tokenShort, input, options) }, made)
   const later = token.roles.indexOf('Bot')
   if (later >= 0)

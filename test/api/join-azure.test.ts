@@ -381,13 +381,29 @@ test('a CA that is not known yet can stand in the token', async () => {
   expect(codeOf(await join(by))).toBe('ERR_JOIN_REFUSED')
 })
 
+test('a rule of a tenant lets in machines of all of its subscriptions, and of no other tenant', async () => {
+  const file = tokenFile('tenant', {
+    join_method: 'azure',
+    azure: { allow: [{ tenant: VM.tenant }] },
+  })
+  expect((await world.op('POST', '/v1/tokens', file)).status).toBe(201)
+  expect((await join(undefined, { token: 'tenant' })).status).toBe(200)
+  const stranger = tokenFile('stranger', {
+    join_method: 'azure',
+    azure: { allow: [{ tenant: '22222222-2222-4333-8444-555555555555' }] },
+  })
+  expect((await world.op('POST', '/v1/tokens', stranger)).status).toBe(201)
+  expect(codeOf(await join(undefined, { token: 'stranger' }))).toBe('ERR_JOIN_REFUSED')
+  expect((await lastJoin(world))?.reason).toBe(`no rule allows tenant ${VM.tenant}`)
+})
+
 test.each<[string, object | undefined, string]>([
   ['no block', undefined, 'spec.azure'],
   ['no rules', { allow: [] }, 'spec.azure.allow'],
   [
-    'a rule without a subscription',
+    'a rule without subscription and tenant',
     { allow: [{ resource_groups: ['a'] }] },
-    'spec.azure.allow.0.subscription',
+    'spec.azure.allow.0',
   ],
   [
     'a subscription by its name',

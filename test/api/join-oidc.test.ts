@@ -99,7 +99,7 @@ describe('a token without a secret', () => {
       { allow: [{ repository: 'a/b', repo: 'a/b' }] },
       'spec.github.allow.0.repo',
     ],
-    ['an empty value', 'github', { allow: [{ repository: '' }] }, 'spec.github.allow.0.repository'],
+    ['an empty value', 'github', { allow: [{ repository: '' }] }, 'spec.github.allow.0'],
     [
       'a host with a path',
       'github',
@@ -193,10 +193,16 @@ describe('a token without a secret', () => {
       'spec.oidc.allow_any.0.conditions.0',
     ],
     [
-      'an expression',
+      'an expression that is none',
+      'oidc',
+      { issuer: 'https://a.example', allow_any: [{ expression: 'claims.a =' }] },
+      'spec.oidc.allow_any.0.expression',
+    ],
+    [
+      'an expression for everybody',
       'oidc',
       { issuer: 'https://a.example', allow_any: [{ expression: 'true' }] },
-      'spec.oidc.allow_any.0.expression',
+      'spec.oidc.allow_any',
     ],
   ]
   test.each(refused)('is refused with %s, by its path', async (_, method, block, path) => {
@@ -251,6 +257,35 @@ describe('an agent with an id token', () => {
       ),
     )
     expect(answers.filter((answer) => answer.status === 200)).toHaveLength(3)
+  })
+})
+
+describe('a token whose rule is an expression', () => {
+  const shown = async (claims: object): Promise<Answer> => {
+    const block = {
+      issuer: issuer.url,
+      allow_any: [
+        { expression: 'claims.team == "web" && !contains(claims.flags, "fork")' },
+        { conditions: [{ attribute: 'team', eq: { value: 'ops' } }] },
+      ],
+    }
+    const name = `said-${++n}`
+    expect((await world.op('POST', '/v1/tokens', resource(name, 'oidc', block))).status).toBe(201)
+    return tryJoin(world, { shows: shows(name, good(claims)), node: name })
+  }
+  test('lets in whom it holds for, and goes on to the next rule where it does not', async () => {
+    expect((await shown({ team: 'web', flags: [] })).status).toBe(200)
+    expect((await shown({ team: 'ops' })).status).toBe(200)
+    expect(codeOf(await shown({ team: 'web', flags: ['fork'] }))).toBe('ERR_JOIN_REFUSED')
+    expect((await lastJoin())?.reason).toBe('no rule of the token fits')
+  })
+  test('lets in nobody whom it cannot decide on, and the audit log says why', async () => {
+    const answer = await shown({ team: 'web' })
+    expect(codeOf(answer)).toBe('ERR_JOIN_REFUSED')
+    expect(answer.text).not.toContain('flags')
+    expect((await lastJoin())?.reason).toBe(
+      'an expression of the token cannot be decided: claims.flags is not there',
+    )
   })
 })
 

@@ -118,11 +118,10 @@ test('there is a valid call for every operation', () => {
     Object.keys(methods).map((method) => `${method} ${path}`),
   )
   const sampled = new Set(samples.map(({ operation }) => operation))
-  // Apps are announced as nodes are, and read the same way; files are no JSON, and have test/api/install.test.ts.
+  // Files are no JSON, and have test/api/install.test.ts.
   expect(all.filter((operation) => !sampled.has(operation)).sort()).toEqual([
     'get /install.sh',
     'get /v1/agent/{file}',
-    'get /v1/apps/{name}',
   ])
 })
 

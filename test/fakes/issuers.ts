@@ -6,11 +6,13 @@ import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { StsAddress } from '../../functions/join/sts.ts'
-import { jwksOf, signIdToken, signingKey } from '../support/id-tokens.ts'
+import { jwksOf, signIdToken, signingKey, type SigningKey } from '../support/id-tokens.ts'
 import { serverTls } from '../support/tls.ts'
 
 export interface FakeIssuers {
   readonly at: (host: string) => StsAddress | undefined
+  /** What they all sign with. */
+  readonly key: SigningKey
   /** A token by this issuer; iat, exp and jti unless given. */
   issue(issuer: string, claims: object): string
   close(): Promise<void>
@@ -36,6 +38,7 @@ export async function fakeIssuers(issuers: readonly string[]): Promise<FakeIssue
   const { port } = server.address() as AddressInfo
   let serial = 0
   return {
+    key,
     at: (host) => (hosts.includes(host) ? { host: '127.0.0.1', port, ca: tls.ca } : undefined),
     issue(issuer, claims) {
       const now = Math.floor(Date.now() / 1000)

@@ -6,8 +6,8 @@ import { LIMITS } from '../../core/limits.ts'
 import type { HandClock } from './clock.ts'
 import { watchQuiet, type Quiet } from './quiet.ts'
 
-/** Below the life of a lease and below the silence that is taken for death. */
-const LEAP = Math.min(LIMITS.leaseTtl.value, LIMITS.deadAfter.value) * 0.9
+/** Below the life of a lease, which is renewed by every leap, and below the silence that is taken for death. */
+const LEAP = Math.min(LIMITS.leaseTtl.value, LIMITS.deadAfter.value) * 0.95
 /** While somebody is waited for who may need a timer. */
 const SMALL = 50
 
@@ -32,8 +32,9 @@ export function leaping(clock: HandClock): Leaping {
   return {
     settled,
     async pass(ms, rest) {
-      for (let left = ms; left > 0; left -= LEAP) {
-        const passed = Math.min(LEAP, left)
+      // The last renewal of a lease may be this old: the first leap brings the next.
+      let passed: number = Math.min(LIMITS.leaseRenew.value, ms)
+      for (let left = ms; left > 0; left -= passed, passed = Math.min(LEAP, left)) {
         clock.leap(passed)
         await settled()
         await rest?.(passed)

@@ -4,10 +4,11 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { watch } from 'node:fs'
+import { renameSync, watch, writeFileSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
 import { stringify } from 'yaml'
 import {
   BIN,
@@ -18,6 +19,9 @@ import {
   type Finished,
   type Home,
 } from '../integration/cli/postern.ts'
+
+const HOURS = join(import.meta.dirname, 'hours.mjs')
+const HOUR = 3_600_000
 
 export interface Part {
   readonly pid: number
@@ -62,6 +66,8 @@ export interface Served {
   proxy(name: string, options?: ProxyOptions): Promise<ServedProxy>
   /** Resolves when it is announced and has a tunnel. */
   agent(name: string, options: AgentOptions): Promise<Part>
+  /** Lets hours pass at once for every process, no more of them than it was started behind; see hours.mjs. */
+  pass(ms: number): void
   /** Resolves when the profile names exactly these proxies. */
   knows(addresses: readonly string[]): Promise<void>
   close(): Promise<void>
@@ -78,10 +84,26 @@ export interface AgentOptions {
 const WORKERS = Number(process.env['POSTERN_TEST_WORKERS'] ?? 1)
 
 export async function served(
-  options: { readonly proxies?: readonly string[] } = {},
+  options: {
+    readonly proxies?: readonly string[]
+    /** Hours that all its processes are behind the machine's clock. */
+    readonly hoursBehind?: number
+  } = {},
 ): Promise<Served> {
   const home = await temporaryHome()
   const dataDir = join(home.dir, 'postern-data')
+  const clock = join(home.dir, 'clock')
+  let behind = (options.hoursBehind ?? 0) * HOUR
+  const setBehind = (ms: number): void => {
+    behind = ms
+    writeFileSync(`${clock}.new`, String(ms))
+    renameSync(`${clock}.new`, clock)
+  }
+  if (behind > 0) {
+    setBehind(behind)
+    home.env['POSTERN_TEST_BEHIND'] = clock
+    home.env['NODE_OPTIONS'] = `--import=${pathToFileURL(HOURS).href}`
+  }
   const children: ChildProcess[] = []
   const file = async (name: string, content: unknown): Promise<string> => {
     const path = join(home.dir, name)
@@ -179,6 +201,7 @@ export async function served(
     launch,
     part,
     token,
+    pass: (ms) => setBehind(behind - ms),
     async proxy(name, { listen, more = {}, main = {} } = {}) {
       const known = listening.get(name)
       const config = await file(`${name}.yaml`, {

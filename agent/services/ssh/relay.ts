@@ -10,7 +10,7 @@ import type { ServiceContext, ServiceStream } from '../service.ts'
 import { createGate } from './gate.ts'
 import { socketPair, waitFor } from './helper/libc.ts'
 import type { Start, ToMain, ToWorker } from './messages.ts'
-import { portDuplex } from './port-duplex.ts'
+import { PortLink } from './port-link.ts'
 
 /** Between the polite end of a session and the hard one. */
 const CUT_GRACE_MS = 1000
@@ -25,7 +25,7 @@ export function relay(
 ): Promise<void> {
   const { clock } = ctx
   const { port1, port2 } = new MessageChannel()
-  const bytes = portDuplex(port1)
+  const link = new PortLink(port1)
   // Made and closed here: a worker that is ended in the middle closes nothing.
   const helperSockets = socketPair('messages')
   const { duplex } = stream
@@ -83,7 +83,7 @@ export function relay(
       watchdog.cancel()
       signal.removeEventListener('abort', abort)
       gate.end({ exitCode, bytesIn, bytesOut })
-      bytes.destroy()
+      link.close()
       for (const fd of helperSockets) closeSync(fd)
       if (helperPid !== undefined) reap(ctx, helperPid)
       // What the worker wrote last is still on its way to the tunnel.
@@ -92,13 +92,20 @@ export function relay(
       duplex.once('close', () => late.cancel())
       resolve()
     })
-    duplex.on('data', (chunk: Buffer) => (bytesIn += chunk.length))
-    bytes.on('data', (chunk: Buffer) => (bytesOut += chunk.length))
-    duplex.pipe(bytes)
-    bytes.pipe(duplex)
-    duplex.on('error', () => bytes.destroy())
-    duplex.on('close', () => bytes.destroy())
-    bytes.on('error', () => undefined)
+    duplex.on('data', (chunk: Buffer) => {
+      bytesIn += chunk.length
+      if (!link.write(chunk)) duplex.pause()
+    })
+    link.ondrain = () => duplex.resume()
+    duplex.on('end', () => link.end())
+    duplex.on('error', () => link.reset('the stream broke'))
+    duplex.on('close', () => link.reset('the stream is closed'))
+    link.ondata = (chunk, taken) => {
+      bytesOut += chunk.length
+      // A writable is done with a chunk when it calls back, and not before.
+      duplex.write(chunk, () => taken(true))
+    }
+    link.onend = () => duplex.end()
     if (signal.aborted) abort()
     tell({ kind: 'start', start: { ...start, bytes: port2, helperSockets } }, [port2])
   })

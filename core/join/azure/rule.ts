@@ -12,12 +12,18 @@ export const azureBlock = z.strictObject({
   signing_cas: caCertificates.optional(),
   allow: z
     .array(
-      z.strictObject({
-        subscription: uuid,
-        tenant: uuid.optional(),
-        /** Any of these; absent = all of the subscription. Case does not count. */
-        resource_groups: z.array(z.string().min(1).max(90)).min(1).max(100).optional(),
-      }),
+      z
+        .strictObject({
+          subscription: uuid.optional(),
+          tenant: uuid.optional(),
+          /** Any of these; absent = all of the subscription or tenant. Case does not count. */
+          resource_groups: z.array(z.string().min(1).max(90)).min(1).max(100).optional(),
+        })
+        // Names of resource groups are anybody's.
+        .refine(
+          (r) => r.subscription !== undefined || r.tenant !== undefined,
+          'name a subscription or a tenant',
+        ),
     )
     .min(1, 'name at least one rule')
     .max(100),
@@ -33,7 +39,9 @@ export interface AzureFacts {
 /** Why no rule admits this machine; undefined when one does. */
 export function azureRefusal({ allow }: AzureBlock, facts: AzureFacts): string | undefined {
   const { subscription, tenant, resourceGroup } = facts
-  const ofSubscription = allow.filter((rule) => rule.subscription === subscription)
+  const ofSubscription = allow.filter(
+    (rule) => rule.subscription === undefined || rule.subscription === subscription,
+  )
   if (ofSubscription.length === 0) return `no rule allows subscription ${subscription}`
   const ofTenant = ofSubscription.filter((r) => r.tenant === undefined || r.tenant === tenant)
   if (ofTenant.length === 0) return `no rule allows tenant ${tenant}`

@@ -7,6 +7,7 @@ import { plus } from '../../clock.ts'
 import { LIMITS } from '../../limits.ts'
 import type { JoinToken } from '../../domain/token.ts'
 import type { JoinMethod } from '../join-method.ts'
+import { ExpressionFailure } from './expression/functions.ts'
 import { parseJwks, type IssuerKey, type IssuerKeys } from './jwks.ts'
 import { issuerOf, notedClaims, trustOf, type Preset, type Trusted } from './preset.ts'
 import type { OidcMethodName } from './presets.ts'
@@ -62,9 +63,16 @@ export function oidcMethod(
         spend: { id, until: plus(expires, LIMITS.idTokenSkew.value) },
       }
     },
-    refusal: (token, { claims }) =>
-      claims !== undefined && preset.admits(blockOf(preset, token) as never, claims)
-        ? undefined
-        : 'no rule of the token fits',
+    refusal(token, { claims }) {
+      try {
+        return claims !== undefined && preset.admits(blockOf(preset, token) as never, claims)
+          ? undefined
+          : 'no rule of the token fits'
+      } catch (error) {
+        if (error instanceof ExpressionFailure)
+          return `an expression of the token cannot be decided: ${error.message}`
+        throw error
+      }
+    },
   }
 }

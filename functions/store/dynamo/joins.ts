@@ -10,7 +10,7 @@
 import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
-import { firstValues } from '../../../core/domain/name.ts'
+import { joinedValues } from '../../../core/domain/name.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { lockTargetsOf } from '../../../core/domain/lock.ts'
 import { AppError } from '../../../core/errors.ts'
@@ -118,7 +118,7 @@ export function createJoinStore(deps: {
       enrolment: join.enrolment,
       tokenName: token.name,
       forcedLabels: token.forcedLabels,
-      suggestedLabels: firstValues(token.suggestedLabels),
+      suggestedLabels: joinedValues(token.suggestedLabels),
       allowedNames: token.allowedNames,
       sharedNames: token.sharedNames,
       created: join.now,

@@ -72,6 +72,10 @@ export async function samplesFor(world: World): Promise<Sample[]> {
   const agent = await machine(world, 'web-1')
   const spare = await machine(world, 'web-2')
   const leaver = await machine(world, 'web-3')
+  const shop = await joined(world, { secret: await mint(world), node: 'shop-1', service: 'app' })
+  await world.as(shop, 'POST', '/v1/agents/self/resources', {
+    resources: [{ kind: 'app', name: 'shop', labels: { env: 'prod' }, protocol: 'tcp' }],
+  })
   const proxy = await world.proxy()
   const ann = await world.user('ann', ['access'], ['ann'])
   const password = 'correct horse battery staple'
@@ -141,8 +145,17 @@ export async function samplesFor(world: World): Promise<Sample[]> {
     ),
     get('/v1/agents'),
     get('/v1/events'),
-    post('/v1/tokens', { roles: ['Node'] }, { status: 201 }),
-    post('/v1/tokens', file('token', 'v2', 'sampled', { roles: ['Node'] }), { status: 201 }),
+    post('/v1/tokens', { roles: ['Node'], ttl: '30m', max_uses: 1 }, { status: 201 }),
+    post(
+      '/v1/tokens',
+      file('token', 'v2', 'sampled', {
+        roles: ['Node', 'App'],
+        join_method: 'github',
+        github: { allow: [{ repository: 'acme/web', ref: 'refs/heads/main' }] },
+        forced_labels: { env: 'prod' },
+      }),
+      { status: 201 },
+    ),
     get('/v1/tokens/{name}', undefined, '/v1/tokens/known'),
     post('/v1/keys', { name: 'sampled', scopes }, { status: 201 }),
     get('/v1/keys/{id}', undefined, `/v1/keys/${key}`),
@@ -165,6 +178,7 @@ export async function samplesFor(world: World): Promise<Sample[]> {
     get('/v1/locks/{name}', undefined, `/v1/locks/${lock}`),
     put('/v1/locks/{name}', `/v1/locks/lk_${'0'.repeat(26)}`, { target: { user: 'mallory' } }),
     get('/v1/nodes/{name}', undefined, '/v1/nodes/web-1'),
+    get('/v1/apps/{name}', undefined, '/v1/apps/shop'),
     get('/v1/agents/{id}', undefined, `/v1/agents/${agent.agentId}`),
     post('/v1/cas/{name}/rotate', {}, { url: '/v1/cas/user/rotate' }),
     post('/v1/cas/{name}/rollback', {}, { url: '/v1/cas/user/rollback' }),

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { missing, peer } from '../../support/peers.ts'
 import { jwksOf, signIdToken, signingKey } from '../../support/id-tokens.ts'
 import {
   CHECKOUT,
@@ -87,6 +88,49 @@ describe('an API key', () => {
     expect(unknown.code).toBe(2)
   })
 })
+
+// Somebody who has an address, an API key and the document, and nothing of ours.
+test.skipIf(missing('curl'))(
+  'the samples of the OpenAPI document can be pasted: a token by curl',
+  async () => {
+    const add = await owner(['keys', 'add', 'pasted', '--scope', 'token:*', '--json'])
+    const { secret: KEY } = parsed(add) as { secret: string }
+    const shell = (line: string): Promise<Finished> =>
+      finish(
+        spawn(
+          'sh',
+          ['-c', line.replaceAll('curl -sS', `${peer('curl')} -sS --cacert postern-data/ca.pem`)],
+          {
+            cwd: home.dir,
+            env: { PATH: '/usr/bin:/bin', API: running.origin, KEY },
+          },
+        ),
+      )
+    interface Described {
+      readonly servers: readonly { url: string }[]
+      readonly paths: Record<
+        string,
+        Record<string, { 'x-codeSamples': readonly { source: string }[] }>
+      >
+    }
+    const document = parsed(await shell('curl -sS "$API/v1/openapi.json"')) as Described
+    expect(document.servers).toContainEqual({ url: running.origin })
+    const sample = (method: string, path: string): string =>
+      document.paths[path]?.[method]?.['x-codeSamples'][0]?.source ?? ''
+    const minted = parsed(await shell(sample('post', '/v1/tokens'))) as {
+      secret: string
+      name: string
+    }
+    expect(minted.secret).toMatch(/^pst_join_/)
+    const listed = parsed(await shell(sample('get', '/v1/tokens'))) as {
+      items: { metadata: { name: string } }[]
+    }
+    expect(listed.items.map(({ metadata }) => metadata.name)).toContain(minted.name)
+    const refused = parsed(await shell(sample('get', '/v1/users')))
+    expect(refused).toMatchObject({ code: 'ERR_FORBIDDEN' })
+    expect((await owner(['keys', 'rm', 'pasted'])).stderr).toBe('key pasted is revoked\n')
+  },
+)
 
 describe('a CI job', () => {
   test('mints a token with the id token of its platform, after one file was applied', async () => {

@@ -213,6 +213,16 @@ describe('what a machine can show is collected', () => {
     })
   })
 
+  test('from a program that the configuration names, without a shell', async () => {
+    const minted = (...command: string[]) =>
+      ({ method: 'oidc', tokenName: 'ci', idToken: { kind: 'command', command } }) as const
+    const env = { PATH: '/usr/bin:/bin' }
+    expect(await collect(minted('printf', '%s\n', jwt), env)).toEqual({ id_token: jwt })
+    const injected = collect(minted('echo', `$(printf ${jwt})`), env)
+    await expect(injected).rejects.toThrow(/the answer of echo holds no id token/)
+    await expect(collect(minted('false'), env)).rejects.toThrow(/names \(false\) failed/)
+  })
+
   test.each([
     ['no variable', by('circleci'), {}, /CIRCLE_OIDC_TOKEN_V2 is not set/],
     [

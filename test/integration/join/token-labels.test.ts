@@ -66,10 +66,15 @@ const listed = async (app: string): Promise<object | undefined> => {
 test('forced ones are stronger than the file, suggested ones count where it is silent', async () => {
   const spec = {
     forced_labels: { env: 'prod' },
-    suggested_labels: { team: ['web'], zone: ['a', 'b'] },
+    suggested_labels: { team: ['web'], zone: ['a', 'b'], tier: ['1', '2'] },
   }
   await serve('shop', '{ env: dev, zone: c }', spec)
-  expect(await listed('shop')).toEqual({ env: 'prod', team: 'web', zone: 'c' })
+  expect(await listed('shop')).toEqual({
+    env: 'prod',
+    team: 'web',
+    zone: 'c',
+    tier: '1 2',
+  })
   expect(await hear('shop')).toBe('here I am')
 })
 

@@ -83,7 +83,7 @@ describe('a live session', () => {
 
   test('ends with its certificate', async () => {
     world = await openWorld()
-    world.streamOf({ expires: plus(systemClock.now(), 3000) })
+    world.streamOf({ expires: plus(systemClock.now(), 6000) })
     const session = await running(world)
     expect((await session.done).stderr).toMatch(/postern: your certificate has expired/)
     await gone(session.pid)

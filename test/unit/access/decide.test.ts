@@ -168,6 +168,20 @@ describe('what is refused, and why', () => {
       { locks: [lock({ kind: 'agent', agent: AGENT })] },
       'agent locked',
     ],
+    [
+      'a locked service of the agent',
+      [dev],
+      node('ann'),
+      { locks: [lock({ kind: 'service', agent: AGENT, service: 'ssh' })] },
+      'agent locked',
+    ],
+    [
+      'a locked token that let the agent in',
+      [dev],
+      node('ann'),
+      { locks: [lock({ kind: 'token', token: 'leaked', agents: [AGENT] })] },
+      'agent locked',
+    ],
     ['a strict role on an old view', [strict], node('ann'), { viewAge: 300_001 }, 'view too old'],
   ])('%s', (_name, roles, want, change, reason) => {
     expect(ask(roles, want, change)).toMatchObject({ allow: false, reason })
@@ -178,6 +192,8 @@ describe('what is refused, and why', () => {
       lock({ kind: 'user', user: 'bob' }),
       lock({ kind: 'user', user: 'ann' }, NOW),
       lock({ kind: 'role', role: 'prod' }),
+      lock({ kind: 'service', agent: AGENT, service: 'app' }),
+      lock({ kind: 'token', token: 'leaked', agents: [] }),
     ]
     expect(ask([dev], node('ann'), { locks })).toMatchObject({ allow: true })
   })

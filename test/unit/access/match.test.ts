@@ -1,8 +1,15 @@
 // Label matching must be exact and linear: a role may be long and strange, but never slow.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { fillLogins, globMatches, labelsMatch } from '../../../core/access/match.ts'
+import { labelIndex } from '../../../core/access/label-index.ts'
+import {
+  conditionsHold,
+  conditionsOf,
+  fillLogins,
+  globMatches,
+} from '../../../core/access/match.ts'
 import { permits } from '../../../core/access/permits.ts'
+import type { Labels, LabelSelector } from '../../../core/domain/name.ts'
 
 describe('globs', () => {
   test.each([
@@ -31,16 +38,42 @@ describe('globs', () => {
 })
 
 describe('labels', () => {
-  test('an absent and an empty selector match nothing', () => {
-    expect(labelsMatch(undefined, { a: '1' })).toBe(false)
-    expect(labelsMatch({}, { a: '1' })).toBe(false)
+  const fits = (selector: LabelSelector, labels: Labels): boolean => {
+    const conditions = conditionsOf(selector)
+    return conditions !== undefined && conditionsHold(conditions, labels)
+  }
+  test('an empty selector matches nothing', () => {
+    expect(fits({}, { a: '1' })).toBe(false)
   })
   test('names of the object prototype are not labels', () => {
-    expect(labelsMatch({ constructor: ['*'] }, {})).toBe(false)
+    expect(fits({ constructor: ['*'] }, {})).toBe(false)
+    expect(fits({ __proto__: ['*'] }, {})).toBe(false)
     expect(fillLogins(['{{external.constructor}}'], {})).toEqual([])
   })
-  test('the star key matches only with the star value', () => {
-    expect(labelsMatch({ '*': ['x'] }, { a: 'x' })).toBe(false)
+  test('the star key matches only with the star value, and then asks for nothing more', () => {
+    expect(fits({ '*': ['x'] }, { a: 'x' })).toBe(false)
+    expect(fits({ '*': ['*'] }, {})).toBe(true)
+    expect(fits({ '*': ['*'], a: ['y'] }, { a: 'x' })).toBe(false)
+  })
+  test('an index finds just those that hold when each is asked', () => {
+    const value = fc.constantFrom('a', 'b', 'ab')
+    const key = fc.constantFrom('x', 'y', 'constructor')
+    const selector = fc.dictionary(
+      fc.oneof(key, fc.constant('*')),
+      fc.array(fc.oneof(value, fc.constantFrom('*', 'a*')), { maxLength: 2 }),
+      { maxKeys: 3 },
+    )
+    fc.assert(
+      fc.property(
+        fc.array(fc.option(selector, { nil: undefined }), { maxLength: 12 }),
+        fc.dictionary(key, value),
+        (selectors, labels) => {
+          const conditions = selectors.map((one) => one && conditionsOf(one))
+          const want = selectors.flatMap((one, i) => (one && fits(one, labels) ? [i] : []))
+          expect(labelIndex(conditions).holding(labels)).toEqual(want)
+        },
+      ),
+    )
   })
 })
 

@@ -102,6 +102,12 @@ ssh_service: { enabled: yes }
     expect(join({ method: 'oidc', oidc: { token_file: '/run/id-token' } })).toMatchObject({
       idToken: { kind: 'file', path: '/run/id-token' },
     })
+    // As files for another agent call it.
+    const command = ['mint', '--audience', 'c']
+    expect(join({ method: 'generic_oidc', generic_oidc: { command } })).toMatchObject({
+      method: 'oidc',
+      idToken: { kind: 'command', command },
+    })
   })
 
   test('no token is needed in the file: identities may be there already', () => {
@@ -165,7 +171,7 @@ describe('what is wrong is named', () => {
         token_name: 'ci',
         oidc: { token_file: '/a', token_env_var_name: 'A' },
       }),
-      /join_params\.oidc: give token_file or token_env_var_name/,
+      /join_params\.oidc: give one of token_file, token_env_var_name, command/,
     ],
     [
       'a place of the id token for a method that knows its own',

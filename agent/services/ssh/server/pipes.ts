@@ -1,12 +1,17 @@
 /** A program on pipes: stdin, stdout and stderr of a session channel, complete, with the exit code or the signal. */
 import { Socket } from 'node:net'
 import { constants } from 'node:os'
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import type { Session } from 'ssh2'
 import type { Clock } from '../../../../core/clock.ts'
 import { LIMITS } from '../../../../core/limits.ts'
+import { giveSlab, takeSlab } from '../../../../core/tunnel/slabs.ts'
+import { readInto } from '../../../../net/read-into.ts'
 import type { ProgramExit, Started } from '../helper-client.ts'
 import type { ChannelInternals } from '../ssh2/internals.ts'
+
+/** Bytes of a program's output that wait for the channel; above it the program has to wait too. */
+const PUMP_HIGH = 128 * 1024
 
 export function attachPipes(
   channel: ChannelInternals,
@@ -25,11 +30,10 @@ export function attachPipes(
     channel.resume()
   })
   channel.pipe(stdin)
-  stdout.pipe(channel, { end: false })
-  stderr.pipe(channel.stderr, { end: false })
+  pump(stdout, channel)
+  pump(stderr, channel.stderr)
   // The client's reader has gone: so must the program's stdout, or it would write for ever.
   ;(session as unknown as NodeJS.EventEmitter).on('eow', () => {
-    stdout.unpipe(channel)
     stdout.destroy()
   })
   channel.on('close', () => {
@@ -41,6 +45,22 @@ export function attachPipes(
   void Promise.all([program.exited, closed(stdout), closed(stderr)]).then(([exit]) => {
     ended(exitCode(exit))
     finish(channel, exit)
+  })
+}
+
+/** As `pipe`, without the end, and with memory that is used again: a new buffer for each read is most of what is collected. */
+function pump(source: Socket, channel: Writable): void {
+  let waiting = 0
+  readInto(source, (bytes) => {
+    const slab = takeSlab()
+    const n = bytes.copy(slab)
+    waiting += n
+    if (waiting >= PUMP_HIGH) source.pause()
+    channel.write(slab.subarray(0, n), () => {
+      giveSlab(slab)
+      waiting -= n
+      if (waiting < PUMP_HIGH) source.resume()
+    })
   })
 }
 
