@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { instant, type Clock } from '../core/clock.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
-import { AppError, reasonOf } from '../core/errors.ts'
+import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { AgentId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
@@ -135,11 +135,18 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     return collectorFor(config.join, { service: kind, dataDir, env, clock, random, httpsProxy })
   }
 
-  /** Without any identity and without a token there is nothing to start: said at once, not in a log. */
+  /** Without any identity and without a token there is nothing to start: said at once, not in a log. A file may still come. */
   async function needToken(): Promise<void> {
     for (const kind of wanted(config)) if (await store.load(kind)) return
     const [first] = wanted(config)
-    if (first) await collector(first).handle()
+    if (!first) return
+    await collector(first)
+      .handle()
+      .catch((e: unknown) => {
+        const { code, message } = toAppError(e)
+        if (code !== 'ERR_TOKEN_AWAITED') throw e
+        log.warn('agent.token_awaited', { message, for_s: LIMITS.tokenAwait.value / 1000 })
+      })
   }
 
   const serving = createServing({

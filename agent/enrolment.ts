@@ -6,6 +6,7 @@
 import { iso, sleep, type Clock } from '../core/clock.ts'
 import type { IdentityKind } from '../core/domain/service.ts'
 import { AppError, toAppError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { apiClient, type ApiClient } from '../net/http-client.ts'
@@ -77,9 +78,15 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
     return next
   }
 
-  async function join(): Promise<HeldIdentity> {
+  /** `patient`: a token that is not there yet is waited for. */
+  async function join(patient: boolean): Promise<HeldIdentity> {
+    const began = clock.monotonic()
+    const waits = (): boolean => patient && clock.monotonic() - began < LIMITS.tokenAwait.value
     const joined = await retrying(
       async (s) => {
+        const collector = deps.collector()
+        // Without a token nobody need be asked anything.
+        await collector.handle()
         const cluster = await finder.refresh(s)
         const client = apiClient({
           baseUrl: cluster.api,
@@ -94,14 +101,18 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
             service: kind,
             cluster,
             api: client,
-            collector: deps.collector(),
+            collector,
             signal: s,
           })
         } finally {
           client.close()
         }
       },
-      { clock, random, signal, isFatal, onRetry: onRetry('join') },
+      {
+        ...{ clock, random, signal, onRetry: onRetry('join') },
+        isFatal: (error) => isFatal(error) || (error.code === 'ERR_TOKEN_AWAITED' && !waits()),
+        longest: ({ code }) => (code === 'ERR_TOKEN_AWAITED' ? LIMITS.tokenLook.value : undefined),
+      },
     )
     log.info('agent.joined', { service: kind, agent: joined.agentId, node: deps.nodeName })
     return keep(joined)
@@ -110,7 +121,7 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
   /** The identity on disk, or a fresh join. With a valid one the token is not even read. */
   async function identity(): Promise<HeldIdentity> {
     const found = await store.load(kind)
-    if (!found) return join()
+    if (!found) return join(true)
     if (found.expires > clock.now() && standing(found) !== 'worthless') {
       if (found.stored.node_name !== deps.nodeName)
         log.warn('agent.nodename_kept', {
@@ -140,12 +151,18 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
         : 'is of a CA that was rotated out while this machine was away'
     log.warn('agent.identity_over', { service: kind, expires: since, reason: why })
     try {
-      return await join()
+      return await join(false)
     } catch (e) {
       const error = toAppError(e)
-      if (error.code !== 'ERR_TOKEN_NEEDED' && error.code !== 'ERR_JOIN_REFUSED') throw e
+      const { code } = error
+      if (
+        code !== 'ERR_TOKEN_NEEDED' &&
+        code !== 'ERR_TOKEN_AWAITED' &&
+        code !== 'ERR_JOIN_REFUSED'
+      )
+        throw e
       const text = `the identity of service ${kind} ${why}, and the token at hand does not let it join again: set auth_token to a fresh one (postern tokens add) and restart the agent; its id and data_dir stay`
-      throw new AppError(error.code, text, {
+      throw new AppError(code === 'ERR_JOIN_REFUSED' ? code : 'ERR_TOKEN_NEEDED', text, {
         cause: e,
         ...(error.internal === undefined ? {} : { internal: error.internal }),
       })

@@ -13,6 +13,8 @@ export interface RetryOptions {
   readonly signal: AbortSignal
   /** Told of each failure that will be tried again, with the pause before the next try. */
   onRetry?: ((error: AppError, pause: number) => void) | undefined
+  /** Longest pause after this error, ms. Default: LIMITS.backoffMax. */
+  longest?: ((error: AppError) => number | undefined) | undefined
   /** Default: what the table of errors calls not retryable. */
   isFatal?: ((error: AppError) => boolean) | undefined
 }
@@ -38,7 +40,10 @@ export async function retrying<T>(
       const error = toAppError(e)
       if (options.isFatal?.(error) ?? !error.kind.retryable) throw error
       const asked = (error.details?.retryAfter ?? 0) * 1000
-      const pause = Math.max(backoff(tries, random), Math.min(asked, LIMITS.backoffMax.value))
+      const pause = Math.min(
+        Math.max(backoff(tries, random), Math.min(asked, LIMITS.backoffMax.value)),
+        options.longest?.(error) ?? LIMITS.backoffMax.value,
+      )
       options.onRetry?.(error, pause)
       await sleep(clock, pause, signal)
     }

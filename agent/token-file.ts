@@ -32,14 +32,20 @@ export async function readSecretFile(path: string, what: string): Promise<string
   }
 }
 
-/** Throws ERR_TOKEN_NEEDED with a clear line for whoever runs the agent; the content is never part of it. */
+/**
+ * Throws ERR_TOKEN_NEEDED with a clear line for whoever runs the agent; the content is never part of it. ERR_TOKEN_AWAITED for a
+ * file that is not there or empty: what prepares a machine (cloud-init, a secret store's agent) may write it after we have started.
+ */
 export async function readToken(source: TokenSource | undefined): Promise<string> {
   if (!source) throw new AppError('ERR_TOKEN_NEEDED')
   if (source.kind === 'value') return source.secret
   const { path } = source
   const unfit = unfitFile('token file', path)
   const secret = await readSecretFile(path, 'token file')
-  if (secret === undefined) throw unfit('does not exist')
+  if (secret === undefined || secret === '') {
+    const why = secret === undefined ? 'does not exist' : 'is empty'
+    throw new AppError('ERR_TOKEN_AWAITED', `the token file ${path} ${why}`)
+  }
   if (!isTokenSecret(secret)) throw unfit('holds no join token (pst_join_ and 43 characters)')
   return secret
 }

@@ -9,6 +9,7 @@ import { caCommands } from './commands/ca.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { resourceCommands } from './commands/resources.ts'
 import { serveCommands } from './commands/serve.ts'
+import { backupCommands } from './commands/backup.ts'
 import { signInCommands } from './commands/sign-in.ts'
 import { tokenCommands } from './commands/tokens.ts'
 import { upCommand } from './commands/up.ts'
@@ -50,6 +51,7 @@ function programFor(host: Host): Command {
     accessCommands,
     resourceCommands,
     caCommands,
+    backupCommands,
     doctorCommand,
   ])
     define(program, host)

@@ -151,6 +151,15 @@ export const ERRORS = {
     'Set auth_token in the configuration.',
     2,
   ),
+  ERR_TOKEN_AWAITED: again(
+    caller(
+      400,
+      'The file with the join token is not there yet',
+      'Write the token into the file that auth_token names; the agent looks for it.',
+      2,
+    ),
+    'caller',
+  ),
   ERR_EVIDENCE_MISSING: again(
     caller(
       400,
@@ -274,6 +283,11 @@ export const ERRORS = {
     503,
     'The table was written by a newer release',
     'Run that release or a later one; docs/operations/run.md.',
+  ),
+  ERR_STORE_RESTORING: caller(
+    503,
+    'A backup is being restored into the table',
+    'Let postern restore finish, or run it again with the same file.',
   ),
   ERR_DATA_DIR_HELD: caller(
     409,

@@ -211,6 +211,12 @@ export const LIMITS = {
     'ms',
     'The host CA’s word for the key of sealed joins holds this long; a function signs it anew after a third.',
   ),
+  tokenAwait: limit(
+    10 * minute,
+    'ms',
+    'How long a first join waits for the file with its token; then the service fails.',
+  ),
+  tokenLook: limit(5 * second, 'ms', 'Longest pause between two looks for that file.'),
   agentCertTtl: limit(24 * hour, 'ms', 'Life of an agent certificate; renewed at half of it.'),
   userCertTtl: limit(12 * hour, 'ms', 'Longest life of a user certificate.'),
   userCertTtlMin: limit(1 * minute, 'ms', 'Shortest life of a user certificate.'),
@@ -404,6 +410,16 @@ export const LIMITS = {
     512,
     'count',
     'Handshakes in progress in one proxy; above it 503 with retry-after.',
+  ),
+  acceptPerTurn: limit(
+    4,
+    'count',
+    'New connections that begin in one turn of the event loop; the others wait, and the newest is next.',
+  ),
+  acceptWaiting: limit(
+    8192,
+    'count',
+    'New connections that wait to begin in one process; above it the oldest is closed.',
   ),
   handshakesPerSource: limit(
     128,

@@ -6,6 +6,7 @@ import type { Random } from '../core/random.ts'
 import { embeddedClient, openEmbeddedStore, type EmbeddedStore } from './store/embedded/open.ts'
 import { ensureTable, openStores } from './store/open.ts'
 import type { Stores } from './store/stores.ts'
+import { migrate } from './store/upkeep/migrate.ts'
 
 /** Name of the table in an embedded engine. */
 export const TABLE = 'postern'
@@ -65,6 +66,10 @@ export async function openLocalStores(options: {
 }): Promise<LocalStores> {
   const { cursorKey, clock, random } = options
   const { client, close } = await openLocalEngine(options)
+  await migrate({ client, tableName: TABLE, log: options.log }).catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
   return {
     stores: openStores({ client, tableName: TABLE, cursorKey, clock, random }),
     close,

@@ -27,6 +27,8 @@ export interface DeployContext {
   readonly alarmEmail: string | undefined
   /** Instances of the agent pool; 0: no such stack. */
   readonly agents: number
+  /** Name of a table that was restored and takes the place of the stack's own; undefined: the stack makes one. */
+  readonly table: string | undefined
 }
 
 interface ContextValue {
@@ -80,6 +82,11 @@ export const CONTEXT = {
     form: '0 to 500',
     default: '0',
     meaning: 'Instances of the agent pool `PosternAgents`; 0: no pool.',
+  },
+  table: {
+    form: 'DynamoDB table',
+    default: 'the stack makes one',
+    meaning: 'A restored table that takes its place (docs/operations/backup.md).',
   },
 } as const satisfies Record<string, ContextValue>
 type Name = keyof typeof CONTEXT
@@ -159,7 +166,13 @@ function readRegion(node: Source, deployer: string | undefined): string | undefi
   )
 }
 
-function checkCertificate(c: Omit<DeployContext, 'agents'>): void {
+function readTable(node: Source): string | undefined {
+  const table = text(node, 'table')
+  if (table === undefined || /^[A-Za-z0-9_.-]{3,255}$/.test(table)) return table
+  throw wrong('table', `"${table}" is no table name; aws dynamodb list-tables prints them`)
+}
+
+function checkCertificate(c: Omit<DeployContext, 'agents' | 'table'>): void {
   const { certificate, region, account } = c
   if (certificate === undefined) return
   const parts = CERTIFICATE.exec(certificate)
@@ -185,7 +198,7 @@ function checkCertificate(c: Omit<DeployContext, 'agents'>): void {
 }
 
 /** Which names, zone and certificate go together. */
-function checkTogether(c: Omit<DeployContext, 'agents'>): void {
+function checkTogether(c: Omit<DeployContext, 'agents' | 'table'>): void {
   if (c.zone !== undefined && c.domain === undefined)
     throw wrong(
       'zone',
@@ -249,5 +262,5 @@ export function readContext(
     alarmEmail,
   } as const
   checkTogether(context)
-  return { ...context, agents: count(node, 'agents', 0, 500, 0) }
+  return { ...context, agents: count(node, 'agents', 0, 500, 0), table: readTable(node) }
 }

@@ -18,6 +18,7 @@ import { namesFor, type Names } from '../up/names.ts'
 import { countRequests } from '../up/request-metrics.ts'
 import { closer, untilStopped } from '../up/stopping.ts'
 import { serverTls } from '../up/tls.ts'
+import { migrate } from '../../functions/store/upkeep/migrate.ts'
 import type { ServeConfig } from './config.ts'
 import { ownClient } from './own-client.ts'
 import { openTable, untilThere } from './table.ts'
@@ -85,6 +86,7 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     const table = await openTable(cli, config)
     stopping.push(() => table.close())
     await untilThere(table, cli, log, ending.signal)
+    await migrate({ ...table.at(), log })
 
     let port = api.listen.port
     let names = namesFor(api.listen.host)

@@ -6,7 +6,8 @@ import { AppError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import { createHttpFront, type StoreClientKey } from '../../functions/store/embedded/http-front.ts'
 import { KEY_ACCESS } from '../../functions/store/key-access.ts'
-import { openLocalEngine } from '../../functions/local-store.ts'
+import { openLocalEngine, TABLE } from '../../functions/local-store.ts'
+import { migrate } from '../../functions/store/upkeep/migrate.ts'
 import type { Cli } from '../cli.ts'
 import { address } from '../listen.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
@@ -54,6 +55,7 @@ export async function serveStore(cli: Cli, config: ServeConfig): Promise<void> {
     await ensurePrivateDir(dataDir)
     const store = await openLocalEngine({ path: path.join(dataDir, 'store'), clock, log })
     stopping.push(() => store.close())
+    await migrate({ client: store.client, tableName: TABLE, log })
     uncaughtInto(log)
     const stopped = untilStopped(log)
     const keys = await Promise.all(KEYS.map((which) => keyOf(dataDir, which, random)))

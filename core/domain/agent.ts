@@ -33,4 +33,6 @@ export interface ServiceIdentity {
   readonly expires: Instant
   /** Pin of the CA that signed the newest certificate; undefined for certificates from before rotations were known. */
   readonly ca: string | undefined
+  /** When the row came back from a backup; what was issued between the two is not known (ADR 0028). Undefined from the next renewal on. */
+  readonly restored?: Instant | undefined
 }

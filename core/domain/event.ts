@@ -43,6 +43,7 @@ export const EVENT_TYPES = [
   'operator.refused',
   'ca.rotate',
   'ca.rollback',
+  'store.restore',
   ...AGENT_EVENT_TYPES,
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

@@ -12,7 +12,8 @@ export interface KeepAliveOptions {
   readonly limits: Pick<TunnelLimits, 'pingIdle' | 'deadAfter' | 'suspectAfter' | 'writeTimeout'>
   /** Bytes the transport still holds. */
   buffered(): number
-  ping(): void
+  /** Sends a PING; `answered` is called when its answer comes, if it comes. */
+  ping(answered: () => void): void
   dead(reason: AppError): void
   suspect(suspect: boolean): void
 }
@@ -24,10 +25,12 @@ export class KeepAlive {
   #progress: number
   #timer: Timer | undefined
   #watch: Timer | undefined
-  /** Anything heard since the watch began? */
+  /** Since the watch began: was anything heard, and was the probe answered? */
+  #heardAny = true
   #answered = true
-  /** When we last sent something that should be answered. */
+  /** When we last sent something that should be answered, and when the last probe went out. */
   #sent = -Infinity
+  #probed = -Infinity
   #suspected = false
 
   constructor(options: KeepAliveOptions) {
@@ -39,7 +42,7 @@ export class KeepAlive {
   /** The peer sent something. */
   received(): void {
     this.#heard = this.#o.clock.monotonic()
-    this.#answered = true
+    this.#heardAny = true
     if (!this.#suspected) return
     this.#suspected = false
     this.#o.suspect(false)
@@ -52,9 +55,12 @@ export class KeepAlive {
   }
 
   #begin(): void {
-    this.#answered = false
+    this.#heardAny = this.#answered = false
+    const probed = (this.#probed = this.#o.clock.monotonic())
     this.#watch = this.#o.clock.after(this.#o.limits.suspectAfter, () => this.#watched())
-    this.#o.ping()
+    this.#o.ping(() => {
+      if (probed === this.#probed) this.#answered = true
+    })
   }
 
   /** The transport held nothing before, or gave something to the network. */
@@ -69,11 +75,14 @@ export class KeepAlive {
 
   #watched(): void {
     this.#watch = undefined
-    // What was sent after the answer was watched by nobody: it gets a probe of its own.
-    if (this.#answered && this.#sent > this.#heard) return this.#begin()
-    if (this.#answered || this.#suspected) return
-    this.#suspected = true
-    this.#o.suspect(true)
+    if (this.#heardAny) {
+      // Alive a moment ago, and no more: what was heard may have been on its way when the path broke, and a sender whose windows
+      // are full sends nothing that would tell. So until a probe behind all that was sent is answered, there is another.
+      if (!this.#answered || this.#sent > this.#probed) this.#begin()
+    } else if (!this.#suspected) {
+      this.#suspected = true
+      this.#o.suspect(true)
+    }
   }
 
   #check(): void {
@@ -86,7 +95,7 @@ export class KeepAlive {
     if (now - Math.max(this.#heard, this.#pinged) >= pingIdle) {
       this.#pinged = now
       // Nothing waits, but an answer is due: whoever does not give it is looked at as if something did.
-      if (this.#watch) this.#o.ping()
+      if (this.#watch) this.#o.ping(() => undefined)
       else this.#begin()
     }
     const due = Math.min(

@@ -69,7 +69,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       clock: this.clock,
       limits: this.#limits,
       buffered: () => transport.buffered,
-      ping: () => void this.ping().catch(() => undefined),
+      ping: (answered) => this.#pings.probe(answered),
       dead: (err) => this.close(err),
       suspect: (yes) => options.onSuspect?.(yes),
     })

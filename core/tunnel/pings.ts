@@ -37,12 +37,19 @@ export class Pings {
   }
 
   send(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const token = this.#next
-      this.#next = (token + 1) >>> 0
-      this.#waiting.set(token, { sentAt: this.#clock.monotonic(), resolve, reject })
-      this.#write(token)
-    })
+    return new Promise((resolve, reject) => this.#send(resolve, reject))
+  }
+
+  /** As `send`, for whoever must know in the same turn, and only of an answer. */
+  probe(answered: () => void): void {
+    this.#send(answered, () => undefined)
+  }
+
+  #send(resolve: Waiting['resolve'], reject: Waiting['reject']): void {
+    const token = this.#next
+    this.#next = (token + 1) >>> 0
+    this.#waiting.set(token, { sentAt: this.#clock.monotonic(), resolve, reject })
+    this.#write(token)
   }
 
   /** Measures the unloaded round trip when a session begins: several times, as the first answers of a young process are far too slow. */

@@ -136,6 +136,7 @@ export function createRenewer(deps: JoinDeps): Renewer {
         service: identity.service,
         now,
         generation: payload.generation,
+        issued: plus(certificate.notBefore, LIMITS.certBackdate.value),
         current: certificate.thumbprint,
         next: thumbprint(next),
         ca: caPin(deps.hostCa().certificate.publicKey),

@@ -16,6 +16,8 @@ export interface Renewal {
   readonly now: Instant
   /** Generation in the agent's current, unexpired certificate. */
   readonly generation: number
+  /** When that certificate was issued. */
+  readonly issued: Instant
   /** The key that signed the request: the current certificate's. */
   readonly current: Thumbprint
   /** The key to certify next. */

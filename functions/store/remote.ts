@@ -8,6 +8,7 @@ import { createTableClient } from './dynamo/table-client.ts'
 import type { StoreKey } from './embedded/signed-by.ts'
 import { ensureTable, openStores } from './open.ts'
 import type { Stores } from './stores.ts'
+import type { TableAt } from './upkeep/scan.ts'
 
 export interface RemoteTableOptions {
   readonly tableName: string
@@ -30,6 +31,8 @@ export interface RemoteTable {
   ensure(): Promise<void>
   /** For the control plane. */
   stores(cursorKey: Uint8Array): Stores
+  /** For its owner: backup, restore, migration. */
+  at(): TableAt
   /** All that a proxy uses of it. */
   presence(): PresenceStore
   close(): void
@@ -52,6 +55,7 @@ export function openRemoteTable(options: RemoteTableOptions): RemoteTable {
   return {
     ensure: () => ensureTable(client, tableName),
     stores: (cursorKey) => openStores({ client, tableName, cursorKey, clock, random }),
+    at: () => ({ client, tableName }),
     presence: () =>
       createPresenceStore({ table: createTableClient({ client, tableName, clock, random }) }),
     close: () => client.destroy(),

@@ -3,7 +3,7 @@
  * function that writes it may write that one token and nothing else. See docs/adr/0041.
  */
 import { CustomResource, Duration, Stack } from 'aws-cdk-lib'
-import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import type { ITableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import type { IRole } from 'aws-cdk-lib/aws-iam'
 import { Construct } from 'constructs'
 import type { SystemRole } from '../../core/domain/service.ts'
@@ -12,7 +12,7 @@ import { joinKey } from '../../functions/store/table.ts'
 import { VerbFunction } from './verb-function.ts'
 
 export interface JoinRuleProps {
-  readonly table: TableV2
+  readonly table: ITableV2
   /** Name of the token; public. `[a-z0-9-]`, 1 to 63. */
   readonly tokenName: string
   readonly roles: readonly SystemRole[]

@@ -3,7 +3,7 @@
  * names no key, and a condition over "all keys of the request" would hold for it.
  */
 import { Effect, PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam'
-import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import type { ITableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import type { KeyAccess } from '../../functions/store/key-access.ts'
 import { INDEX } from '../../functions/store/table.ts'
 
@@ -54,7 +54,7 @@ export function keyStatements(access: KeyAccess, tableArn: string): PolicyStatem
   ]
 }
 
-export function grantKeys(grantee: IGrantable, access: KeyAccess, table: TableV2): void {
+export function grantKeys(grantee: IGrantable, access: KeyAccess, table: ITableV2): void {
   for (const s of keyStatements(access, table.tableArn))
     grantee.grantPrincipal.addToPrincipalPolicy(s)
 }

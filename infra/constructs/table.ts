@@ -6,6 +6,7 @@ import {
   TableEncryptionV2,
   TableV2,
   type Attribute,
+  type ITableV2,
 } from 'aws-cdk-lib/aws-dynamodb'
 import type { Construct } from 'constructs'
 import { TABLE_DEFINITION, TTL_ATTRIBUTE } from '../../functions/store/table.ts'
@@ -19,7 +20,7 @@ function attribute(name: string): Attribute {
 }
 
 /** On demand, point-in-time recovery, encrypted, kept when the stack goes: it is the cluster. */
-export function posternTable(scope: Construct, id: string): TableV2 {
+export function posternTable(scope: Construct, id: string): ITableV2 {
   const [hash, range] = TABLE_DEFINITION.KeySchema
   return new TableV2(scope, id, {
     partitionKey: attribute(hash.AttributeName),
@@ -35,5 +36,12 @@ export function posternTable(scope: Construct, id: string): TableV2 {
       partitionKey: attribute(index.KeySchema[0].AttributeName),
       sortKey: attribute(index.KeySchema[1].AttributeName),
     })),
-  })
+  }) as ITableV2
 }
+
+/** A table that was restored beside the first one (docs/operations/backup.md). The stack uses it and does not own it: doctor --aws says what it lacks. */
+export const restoredTable = (scope: Construct, id: string, tableName: string): ITableV2 =>
+  TableV2.fromTableAttributes(scope, id, {
+    tableName,
+    globalIndexes: TABLE_DEFINITION.GlobalSecondaryIndexes.map((index) => index.IndexName),
+  })

@@ -1,6 +1,6 @@
 /** One verb of the control plane: its own function, its own role, its own keys of the table, at most one signing key. */
 import { Duration, RemovalPolicy } from 'aws-cdk-lib'
-import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import type { ITableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import { PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
 import type { IKey } from 'aws-cdk-lib/aws-kms'
 import { Architecture, LoggingFormat, Runtime, SystemLogLevel } from 'aws-cdk-lib/aws-lambda'
@@ -15,7 +15,7 @@ import { grantKeys } from './key-grants.ts'
 
 export interface VerbFunctionProps {
   readonly verb: FunctionVerb
-  readonly table: TableV2
+  readonly table: ITableV2
   /** The one key this verb signs with; absent = it signs nothing. */
   readonly signingKey?: IKey
   /** Keys of other verbs whose public halves this one reads. */

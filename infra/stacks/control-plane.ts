@@ -4,7 +4,7 @@
  */
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib'
 import type { HttpApi } from 'aws-cdk-lib/aws-apigatewayv2'
-import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb'
+import type { ITableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam'
 import { Key, KeySpec, KeyUsage } from 'aws-cdk-lib/aws-kms'
 import { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda'
@@ -17,7 +17,7 @@ import { addVerb, posternApi } from '../constructs/http-api.ts'
 import { recordsBucket } from '../constructs/records-bucket.ts'
 import { daily, hourly } from '../constructs/schedule.ts'
 import { offerAgents } from '../constructs/agent-archives.ts'
-import { posternTable } from '../constructs/table.ts'
+import { posternTable, restoredTable } from '../constructs/table.ts'
 import { VerbFunction, type VerbFunctionProps } from '../constructs/verb-function.ts'
 import type { Artefacts } from '../artefacts.ts'
 import type { DeployContext } from '../context.ts'
@@ -42,7 +42,7 @@ export interface ControlPlaneProps extends StackProps {
 }
 
 export class ControlPlane extends Stack {
-  readonly table: TableV2
+  readonly table: ITableV2
   readonly api: HttpApi
   readonly alarms: Topic | undefined
   private readonly keys: Readonly<Record<SigningVerb, Key>>
@@ -50,7 +50,10 @@ export class ControlPlane extends Stack {
 
   constructor(scope: Construct, id: string, context: DeployContext, props: ControlPlaneProps) {
     super(scope, id, props)
-    this.table = posternTable(this, 'Table')
+    this.table =
+      context.table === undefined
+        ? posternTable(this, 'Table')
+        : restoredTable(this, 'Table', context.table)
     this.api = posternApi(this, 'Api', context.cluster)
     this.alarms = alarmTopic(this, context.alarmEmail)
     const key = (verb: SigningVerb): Key =>

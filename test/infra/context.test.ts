@@ -41,6 +41,7 @@ describe('refused', () => {
     ['a region of China', { region: 'cn-north-1' }, /no region that this can be deployed to/],
     ['days that are none', { keepDays: 'a year' }, /use a number from 1 to 3650/],
     ['too many agents', { agents: '501' }, /use a number from 0 to 500/],
+    ['an ARN for a table', { table: 'arn:aws:dynamodb:eu-west-1:1:table/x' }, /is no table name/],
     ['an address without @', { alarmEmail: 'ops' }, /no mail address/],
     ['a list', { cluster: ['a', 'b'] }, /give one value/],
     ['a typo', { domian: 'x' }, /did you mean postern:domain\?/],

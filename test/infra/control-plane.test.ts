@@ -157,3 +157,22 @@ test('the AWS solutions checks find nothing that is not acknowledged with a reas
 test('two syntheses are the same', () => {
   expect(deployment().template('plane').toJSON()).toEqual(template.toJSON())
 })
+
+// docs/operations/backup.md: back to a moment of the last 35 days.
+describe('a restored table in the place of the first', () => {
+  const restored = deployment({ table: 'postern-restored' }).template('plane')
+  test('is used by every function, within the same key prefixes, and no table is made', () => {
+    restored.resourceCountIs('AWS::DynamoDB::GlobalTable', 0)
+    const functions = Object.values(restored.findResources('AWS::Lambda::Function')) as {
+      Properties: { Environment?: { Variables?: Record<string, unknown> } }
+    }[]
+    const tables = functions.flatMap(
+      (fn) => fn.Properties.Environment?.Variables?.['POSTERN_TABLE'] ?? [],
+    )
+    expect(new Set(tables)).toEqual(new Set(['postern-restored']))
+    const keys = (of: typeof template, verb: string) =>
+      statementsOf(of, `${verb}Role`).flatMap((s) => s.Condition?.['ForAllValues:StringLike'] ?? [])
+    for (const verb of VERBS) expect(keys(restored, verb), verb).toEqual(keys(template, verb))
+    expect(JSON.stringify(statementsOf(restored, 'joinRole'))).toContain('table/postern-restored')
+  })
+})

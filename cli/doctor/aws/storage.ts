@@ -1,5 +1,6 @@
 /** The table and the keys: what a cluster is made of, and what must not get lost. */
 import type { Json } from '../../aws/api.ts'
+import { TABLE_VERSION } from '../../../core/version.ts'
 import { Problem, warning } from '../examination.ts'
 import { asked, DEPLOY_AGAIN, none, ofType, type Account } from './asking.ts'
 
@@ -8,7 +9,6 @@ const KMS = 'TrentService'
 /** As functions/store/table.ts has them. */
 const TTL = 'ttl'
 const INDEX = 'gsi1'
-export const TABLE_VERSION = 1
 
 const object = (value: unknown): Json => (typeof value === 'object' && value ? (value as Json) : {})
 const list = (value: unknown): Json[] => (Array.isArray(value) ? (value as Json[]) : [])
@@ -91,6 +91,11 @@ export async function examineTable(account: Account, table: string): Promise<boo
         throw warning(
           `${name}, and its table has version ${version}: newer than this command, which knows ${TABLE_VERSION}`,
           'update this command; functions that are older than their table refuse to start',
+        )
+      if (version < TABLE_VERSION)
+        throw warning(
+          `${name}, table version ${version}: this release writes ${TABLE_VERSION}`,
+          `once all parts are of this release: postern migrate --table ${table} --region ${aws.region}`,
         )
       return `${name}, table version ${version}`
     },

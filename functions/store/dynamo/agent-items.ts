@@ -43,6 +43,7 @@ const identities = codec(
     issued: time,
     expires: time,
     ca: z.string().optional(),
+    restored: time.optional(),
   }),
   (b): ServiceIdentity => ({ ...b, ca: b.ca }),
 )
@@ -52,6 +53,7 @@ export const identityItem = (identity: ServiceIdentity): Plain =>
     ...identity,
     issued: seconds(identity.issued),
     expires: seconds(identity.expires),
+    restored: identity.restored && seconds(identity.restored),
   })
 
 /** Compare-and-set of an identity: it is still the one that was read. */

@@ -30,7 +30,12 @@ function judge(stored: ServiceIdentity, r: Renewal): 'next' | 'again' | 'copied'
     stored.generation === r.generation + 1 &&
     stored.previous === r.current &&
     stored.current === r.next
-  return lost ? 'again' : 'copied'
+  if (lost) return 'again'
+  // The row is from a backup, the certificate from after it: the certificate is right, and this once it is believed. The renewal
+  // takes the mark away, so that of two copies the second one is found as always.
+  const { restored } = stored
+  const unknown = restored !== undefined && r.issued >= stored.issued && r.issued <= restored
+  return unknown ? 'next' : 'copied'
 }
 
 async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {

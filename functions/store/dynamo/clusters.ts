@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { seconds } from '../../../core/clock.ts'
 import type { CaBundle, JsonWebKeyLike } from '../../../core/domain/policy.ts'
 import { AppError } from '../../../core/errors.ts'
+import { TABLE_VERSION } from '../../../core/version.ts'
 import type { Cluster, ClusterStore } from '../cluster-store.ts'
 import { keys } from '../table.ts'
 import { codec, time } from './codec.ts'
@@ -28,26 +29,28 @@ const textOf = ({ host, user, policy }: CaBundle): string =>
     user: { x509: user.x509, ssh: user.ssh },
     policy: policy.map((jwk) => Object.fromEntries(Object.entries(jwk).sort())),
   })
-const itemOf = (cluster: Cluster): Plain =>
-  clusters.item(keys.cluster(), {
+const itemOf = (cluster: Cluster): Plain => ({
+  ...clusters.item(keys.cluster(), {
     ...cluster,
     created: seconds(cluster.created),
     cas: cluster.cas && textOf(cluster.cas),
-  })
+  }),
+  v: TABLE_VERSION,
+})
 
 /**
  * The row's version is that of the whole table: every part reads it before it does anything, so a release that cannot read what a newer
  * one wrote stops here, before it has changed anything.
  */
-const TABLE_VERSION = 1
 function fromItem(item: Plain): Cluster {
+  if (item['restoring'] !== undefined) throw new AppError('ERR_STORE_RESTORING')
   const v = item['v']
   if (typeof v === 'number' && v > TABLE_VERSION)
     throw new AppError(
       'ERR_STORE_NEWER',
       `The table is at version ${v}; this release knows ${TABLE_VERSION}`,
     )
-  return clusters.fromItem(item)
+  return clusters.fromItem({ ...item, v: 1 })
 }
 
 export function createClusterStore({ table }: { readonly table: TableClient }): ClusterStore {

@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { fromSeconds } from '../../../core/clock.ts'
 import { AppError } from '../../../core/errors.ts'
+import { entityVersion, MIGRATIONS, type Migration } from '../migrations.ts'
 import type { Entity, IndexKey, Key } from '../table.ts'
 import { sortKey, textOf, type Plain } from './marshal.ts'
 
@@ -19,14 +20,25 @@ export interface Codec<T> {
   fromItem(item: Plain): T
 }
 
-/** All entities are at version 1; a second version adds a case and its own schema. */
+/**
+ * Reads items of this release's version, of every older one (moved on as they are read, migrations.ts), and of the one that comes next,
+ * as far as its fields are known here: two releases run side by side during an upgrade.
+ */
 export function codec<S extends z.ZodType, T>(
   entity: Entity,
   schema: S,
   from: (body: z.output<S>) => T,
+  migrations: readonly Migration[] = MIGRATIONS,
 ): Codec<T> {
+  const own = migrations.filter((one) => one.entity === entity)
+  const latest = entityVersion(entity, migrations)
+  const moved = (item: Plain): Plain =>
+    own
+      .filter((one) => one.from >= Number(item['v']))
+      .sort((a, b) => a.from - b.from)
+      .reduce((at, one) => ({ ...one.step(at), v: one.from + 1 }), item)
   return {
-    item: (place, body) => ({ ...body, ...place, entity, v: 1 }),
+    item: (place, body) => ({ ...body, ...place, entity, v: latest }),
     fromItem(item) {
       const wrong = (why: string, cause?: unknown) =>
         new AppError('ERR_INTERNAL', undefined, {
@@ -34,15 +46,12 @@ export function codec<S extends z.ZodType, T>(
           cause,
         })
       if (item['entity'] !== entity) throw wrong(`not of entity ${entity}`)
-      switch (item['v']) {
-        case 1: {
-          const body = schema.safeParse(item)
-          if (!body.success) throw wrong(z.prettifyError(body.error), body.error)
-          return from(body.data)
-        }
-        default:
-          throw wrong(`version ${JSON.stringify(item['v'])} is not known here`)
-      }
+      const { v } = item
+      if (typeof v !== 'number' || !Number.isInteger(v) || v < 1 || v > latest + 1)
+        throw wrong(`version ${JSON.stringify(v)} is not known here`)
+      const body = schema.safeParse(moved(item))
+      if (!body.success) throw wrong(z.prettifyError(body.error), body.error)
+      return from(body.data)
     },
   }
 }

@@ -38,6 +38,7 @@ describe('renewal', () => {
       service: i.service,
       now: f.now(),
       generation: i.generation,
+      issued: i.issued,
       current: i.current,
       next,
       ca: 'sha256:a',

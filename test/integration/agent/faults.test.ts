@@ -8,6 +8,7 @@ import { parseAgentConfig } from '../../../agent/config.ts'
 import { startAgent } from '../../../agent/main.ts'
 import type { ServiceState } from '../../../agent/service-state.ts'
 import { plus, systemClock } from '../../../core/clock.ts'
+import { handClock } from '../../support/clock.ts'
 import { recordingLog } from '../../support/recording-log.ts'
 import { openGate, type Gate } from './gate.ts'
 
@@ -81,7 +82,7 @@ test('a name that does not resolve: it says which, and keeps trying', async () =
   await agent.stop()
 })
 
-test('a token file that is missing is named at once; once it is there, the same start joins', async () => {
+test('a token file that is missing is named and waited for: when it is there, the same start joins', async () => {
   const file = join(gate.dir, 'late-token')
   const spec = {
     token: file,
@@ -89,12 +90,16 @@ test('a token file that is missing is named at once; once it is there, the same 
     dataDir: join(gate.dir, 'late'),
     services: services('late'),
   }
-  await expect(gate.start(spec)).rejects.toMatchObject({
-    code: 'ERR_TOKEN_NEEDED',
+  const { agent, log } = await gate.start(spec)
+  expect((await log.seen('agent.token_awaited')).fields).toMatchObject({
     message: `the token file ${file} does not exist`,
   })
-  await writeFile(file, await gate.mint(), { mode: 0o600 })
-  const { agent } = await gate.start(spec)
+  expect((await log.seen('join.retry')).fields).toMatchObject({ code: 'ERR_TOKEN_AWAITED' })
+  const state = agent.services.get('app')
+  expect(state).toMatchObject({ state: 'joining', error: { code: 'ERR_TOKEN_AWAITED' } })
+  // As a program writes it that makes the file first.
+  await writeFile(file, '', { mode: 0o600 })
+  await writeFile(file, await gate.mint())
   await agent.settled()
   expect(agent.services.get('app')?.state).toBe('online')
   await agent.stop()
@@ -104,4 +109,32 @@ test('a token file that is missing is named at once; once it is there, the same 
   await again.agent.settled()
   expect(again.agent.services.get('app')?.state).toBe('online')
   await again.agent.stop()
+})
+
+test('a token file that never comes: after ten minutes the service fails, and says why', async () => {
+  const clock = handClock()
+  const file = join(gate.dir, 'never')
+  const { agent, log } = await gate.start({
+    ...{ token: file, nodename: 'token-2', dataDir: join(gate.dir, 'never-1'), clock },
+    services: services('never'),
+  })
+  const retries = (): number => log.entries.filter((e) => e.event === 'join.retry').length
+  const failed = log.seen('service.failed').then(() => true)
+  for (let looked = 1; ; looked++) {
+    const more = log.seen('join.retry', () => retries() >= looked).then(() => false)
+    if (await Promise.race([failed, more])) break
+    expect(
+      log.entries.findLast((e) => e.event === 'join.retry')?.fields['retry_in_ms'],
+    ).toBeLessThanOrEqual(5_000)
+    // The pause begins in the turn after it was told.
+    await new Promise((resolve) => void setImmediate(resolve))
+    clock.advance(5_000)
+  }
+  expect(clock.monotonic()).toBeGreaterThanOrEqual(600_000)
+  expect(clock.monotonic()).toBeLessThan(660_000)
+  expect(agent.services.get('app')).toMatchObject({
+    state: 'failed',
+    error: { code: 'ERR_TOKEN_AWAITED', message: `the token file ${file} does not exist` },
+  })
+  await agent.stop()
 })

@@ -1,5 +1,5 @@
 /**
- * A rotation of the host CA and of the user CA under real processes: a proxy that is served alone, an agent, a signed-in person with
+ * A rotation of each of the three keys under real processes: a proxy that is served alone, an agent, a signed-in person with
  * a listener that stays open. Nobody is restarted, nobody joins or signs in again, no phase is forced.
  */
 import type { ChildProcess } from 'node:child_process'
@@ -124,6 +124,21 @@ test('proxy, agent and profile follow a rotation of the host CA', async () => {
   expect([list.code, list.stderr]).toEqual([0, ''])
   expect(list.stdout).toMatch(/^app +echo +online/m)
   expect(listener.exitCode).toBeNull()
+}, 180_000)
+
+test('and one of the policy key, by which they believe all of this', async () => {
+  const keys = await inProfile('policy-keys.json')
+  for (const phase of ['init', 'update_clients', 'update_servers']) {
+    await move('policy', phase)
+    cluster.pass(MINUTE)
+  }
+  await reached()
+  // Routes of the old key may be in use until they end.
+  cluster.pass(5 * MINUTE)
+  await move('policy', 'standby')
+  await reached()
+  expect(await inProfile('policy-keys.json')).not.toBe(keys)
+  expect(agent.said() + proxy.said()).not.toMatch(/policy\.push_refused|policy_not_fetched/)
 }, 180_000)
 
 test('proxy and agent follow a rotation of the user CA, by the time that certificates of the old key have ended', async () => {

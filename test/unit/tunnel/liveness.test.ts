@@ -88,6 +88,43 @@ test('what is sent after an answer, within the same second, is watched as well',
   expect(peer.suspicions).toEqual([true])
 })
 
+test('an answer that was on its way when the path broke hides nothing, though nothing more is sent', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  peer.clock.advance(5_000)
+  stream.write(Buffer.from('one'))
+  peer.turn()
+  peer.clock.advance(10)
+  stream.write(Buffer.from('two'))
+  peer.turn()
+  // All that still comes: the answer to the first probe, later than the last that was sent.
+  peer.clock.advance(1)
+  reply(peer)
+  peer.clock.advance(2_000)
+  expect(peer.suspicions).toEqual([true])
+})
+
+test('something heard is no answer to the probe: it is asked again, and silence then is suspect', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  peer.clock.advance(5_000)
+  stream.write(Buffer.from('one'))
+  peer.turn()
+  peer.send(frame(WINDOW, 0, 1, 1))
+  peer.clock.advance(1_000)
+  expect(peer.suspicions).toEqual([])
+  peer.clock.advance(1_000)
+  expect(peer.suspicions).toEqual([true])
+})
+
 test('answering pings does not start pings of our own: two idle ends do not chatter', () => {
   const peer = rawPeer()
   peer.turn()
