@@ -6,6 +6,7 @@ const ALL = [
   'tunnel/distance',
   'ssh',
   'joins',
+  'join-methods',
   'certs',
   'decide',
   'lambdas',

@@ -263,9 +263,9 @@ export const LIMITS = {
     'Roles, traits and logins in a user certificate, so that it fits into an HTTP header; larger is not signed.',
   ),
   signedRequest: limit(
-    12 * KiB,
+    9 * KiB,
     'bytes',
-    'Authorization header of a signed request, before it is parsed.',
+    'Authorization header of a signed request, before it is parsed; an HTTP API of AWS takes 10,240 bytes of all headers.',
   ),
   proofWindow: limit(60 * second, 'ms', 'Age of a signed request either way.'),
   routeTtl: limit(5 * minute, 'ms', 'Life of a signed route.'),

@@ -39,6 +39,11 @@ const PARTS = [
     'Joining',
     'challenge and join, file signer, embedded store on disk with synced writes',
   ],
+  [
+    'join-methods',
+    'Joining, by method',
+    'challenge and join at the control plane, methods in turns; STS and issuers answer on loopback over HTTPS, from the same process. DynamoDB requests of the embedded store are those of the cloud',
+  ],
   ['certs', 'Certificates', 'one core, against raw `crypto.sign`'],
   ['decide', 'Decisions', 'decide() on one core, the last of the roles allows it'],
   [
