@@ -5,6 +5,8 @@
 export interface KeyAccess {
   readonly read: readonly string[]
   readonly write: readonly string[]
+  /** Takes agents' events, many at once. The others append theirs one by one and can delete none. */
+  readonly uploads?: true
 }
 
 const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
@@ -16,6 +18,7 @@ const BASE = ['CLUSTER', 'CA'] as const
 export const KEY_ACCESS = {
   /** Resources, tokens, roles, users, locks, events. Signs nothing. */
   api: {
+    uploads: true,
     read: [
       ...BASE,
       'JWTKEY',
