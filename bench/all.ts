@@ -12,6 +12,7 @@ const ALL = [
   'lambdas',
   'rss',
   'storm',
+  'cores',
 ]
 const failed = ALL.filter((name) => {
   process.stdout.write(`\n== ${name}\n`)

@@ -411,6 +411,16 @@ export const LIMITS = {
     'count',
     'Handshakes in progress in one proxy; above it 503 with retry-after.',
   ),
+  acceptPerTurn: limit(
+    4,
+    'count',
+    'New connections that begin in one turn of the event loop; the others wait, and the newest is next.',
+  ),
+  acceptWaiting: limit(
+    8192,
+    'count',
+    'New connections that wait to begin in one process; above it the oldest is closed.',
+  ),
   handshakesPerSource: limit(
     128,
     'count',

@@ -57,6 +57,11 @@ const PARTS = [
     'Ten thousand agents',
     'one proxy process, agents with an identity and a handshake each in four others on the same machine, the proxy killed with -9 and started again',
   ],
+  [
+    'cores',
+    'Processors',
+    'one proxy as one process and as two workers, four agents, four users, all on the same machine; each process of the proxy is held to a part of a processor where control groups allow it',
+  ],
 ] as const
 
 const short = (n: number): string =>
