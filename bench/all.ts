@@ -6,11 +6,13 @@ const ALL = [
   'tunnel/distance',
   'ssh',
   'joins',
+  'join-methods',
   'certs',
   'decide',
   'lambdas',
   'rss',
   'storm',
+  'cores',
 ]
 const failed = ALL.filter((name) => {
   process.stdout.write(`\n== ${name}\n`)

@@ -263,9 +263,9 @@ export const LIMITS = {
     'Roles, traits and logins in a user certificate, so that it fits into an HTTP header; larger is not signed.',
   ),
   signedRequest: limit(
-    12 * KiB,
+    9 * KiB,
     'bytes',
-    'Authorization header of a signed request, before it is parsed.',
+    'Authorization header of a signed request, before it is parsed; an HTTP API of AWS takes 10,240 bytes of all headers.',
   ),
   proofWindow: limit(60 * second, 'ms', 'Age of a signed request either way.'),
   routeTtl: limit(5 * minute, 'ms', 'Life of a signed route.'),
@@ -410,6 +410,16 @@ export const LIMITS = {
     512,
     'count',
     'Handshakes in progress in one proxy; above it 503 with retry-after.',
+  ),
+  acceptPerTurn: limit(
+    4,
+    'count',
+    'New connections that begin in one turn of the event loop; the others wait, and the newest is next.',
+  ),
+  acceptWaiting: limit(
+    8192,
+    'count',
+    'New connections that wait to begin in one process; above it the oldest is closed.',
   ),
   handshakesPerSource: limit(
     128,

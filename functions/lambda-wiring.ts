@@ -117,8 +117,11 @@ export async function apiDeps(): Promise<ApiDeps> {
     answerSealer,
     downloads: downloadsOf(env),
     issuerKeys: createIssuerKeys(base),
-    // Nothing of a deployed cluster signs JWTs yet.
-    jwtKeys: async () => [],
+    // The function `rotate` makes it when it is told to.
+    jwtKeys: async () => {
+      const key = await stores.cas.jwtKey()
+      return key ? [key.jwk] : []
+    },
     passwords: createPasswordHasher(),
   }
 }

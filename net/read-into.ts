@@ -21,19 +21,30 @@ interface Handle {
 }
 type Slots = Record<symbol, unknown>
 
-function ownSymbol(socket: object, name: string): symbol | undefined {
-  return Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === name)
+interface Symbols {
+  readonly buffer: symbol
+  readonly callback: symbol
+}
+/** The same for every socket, and looked for once. */
+let symbols: Symbols | undefined
+
+function symbolsOf(socket: Socket): Symbols | undefined {
+  if (symbols && symbols.buffer in socket && symbols.callback in socket) return symbols
+  const own = Object.getOwnPropertySymbols(socket)
+  const named = (name: string) => own.find((symbol) => symbol.description === name)
+  const [buffer, callback] = [named('kBuffer'), named('kBufferCb')]
+  if (buffer && callback) symbols = { buffer, callback }
+  return buffer && callback && { buffer, callback }
 }
 
 /** True: it is set up, and `onBytes` gets views of the shared buffer. */
 function useShared(socket: Socket, onBytes: (bytes: Buffer) => void): boolean {
   const handle = (socket as unknown as { readonly _handle?: Handle | null })._handle
-  const buffer = ownSymbol(socket, 'kBuffer')
-  const callback = ownSymbol(socket, 'kBufferCb')
-  if (!buffer || !callback || typeof handle?.useUserBuffer !== 'function') return false
+  const of = symbolsOf(socket)
+  if (!of || typeof handle?.useUserBuffer !== 'function') return false
   const slots = socket as unknown as Slots
-  slots[buffer] = shared
-  slots[callback] = (n: number) => {
+  slots[of.buffer] = shared
+  slots[of.callback] = (n: number) => {
     onBytes(shared.subarray(0, n))
     return true
   }

@@ -4,7 +4,7 @@ set -eu
 
 # program:Debian package
 PEERS='ssh:openssh-client sshd:openssh-server rsync:rsync nginx:nginx haproxy:haproxy psql:postgresql-client openssl:openssl curl:curl
-script:bsdutils expect:expect tmux:tmux swtpm:swtpm swtpm_setup:swtpm-tools promtool:prometheus'
+script:bsdutils expect:expect tmux:tmux swtpm:swtpm swtpm_setup:swtpm-tools promtool:prometheus systemd-analyze:systemd'
 
 missing=''
 packages=''

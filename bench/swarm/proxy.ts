@@ -9,6 +9,7 @@ import { jwsSign } from '../../core/certs/jws.ts'
 import { keySigner, generateKey } from '../../core/certs/signer.ts'
 import { seconds, systemClock } from '../../core/clock.ts'
 import type { Policy } from '../../core/domain/policy.ts'
+import { LIMITS } from '../../core/limits.ts'
 import { silentLog } from '../../core/log.ts'
 import { systemRandom } from '../../core/random.ts'
 import { createProxy } from '../../proxy/proxy.ts'
@@ -41,7 +42,10 @@ const freshness = () =>
     { typ: FRESHNESS_TYP },
     { cluster: CLUSTER, version: 1, digest, issued: seconds(systemClock.now()) },
   )
+const presence = memoryPresence()
 let address = ''
+/** Requests to the control plane. */
+let asked = 0
 const own = identity(world.proxy)
 const proxy = createProxy({
   cluster: CLUSTER,
@@ -49,14 +53,22 @@ const proxy = createProxy({
   hostCas: () => [ca],
   userCas: () => [ca],
   policyKeys: () => [policyKey.publicKey],
-  presence: memoryPresence(),
+  presence,
+  // Ten thousand agents are not at one address, as they are here.
+  limits: { handshakesPerSource: LIMITS.handshakesPending.value },
   publicAddresses: () => [address],
   policy: {
-    policy: async () => ({
-      policy: await jwsSign(policyKey, { typ: POLICY_TYP }, policy),
-      freshness: await freshness(),
-    }),
-    freshness,
+    async policy() {
+      asked += 1
+      return {
+        policy: await jwsSign(policyKey, { typ: POLICY_TYP }, policy),
+        freshness: await freshness(),
+      }
+    },
+    freshness() {
+      asked += 1
+      return freshness()
+    },
   },
   clock: systemClock,
   random: systemRandom,
@@ -81,6 +93,8 @@ createInterface(process.stdin).on('line', () => {
     agentTunnels,
     upgradesRefused,
     handshakesRefused,
+    asked,
+    rows: presence.writes.length,
     cpu: (cpu.user + cpu.system) / 1e6,
   }
   process.stdout.write(`${JSON.stringify(facts)}\n`)

@@ -4,14 +4,18 @@ import { ensurePrivateDir } from '../../agent/identity/files.ts'
 import { createLog } from '../../agent/log.ts'
 import { reasonOf } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
+import { createMetrics } from '../../core/metrics/metrics.ts'
 import type { Log } from '../../core/log.ts'
 import { createLocalControlPlane, type LocalControlPlane } from '../../functions/wiring.ts'
+import type { Health } from '../../net/diagnostics.ts'
 import type { Cli } from '../cli.ts'
+import { serveDiagnostics } from '../diagnostics.ts'
 import { address } from '../listen.ts'
 import { uncaughtInto } from '../ui/uncaught.ts'
 import { signInOwner } from '../up/first-user.ts'
 import { openListener } from '../up/listener.ts'
 import { namesFor, type Names } from '../up/names.ts'
+import { countRequests } from '../up/request-metrics.ts'
 import { closer, untilStopped } from '../up/stopping.ts'
 import { serverTls } from '../up/tls.ts'
 import { migrate } from '../../functions/store/upkeep/migrate.ts'
@@ -39,18 +43,29 @@ function liveProxies(
   presence: () => LocalControlPlane['stores']['presence'],
   log: Log,
   changed: () => void,
-): { readonly list: () => readonly string[]; look(): Promise<void> } {
+): {
+  readonly list: () => readonly string[]
+  look(): Promise<void>
+  /** Did the table answer when it was last asked? Without it the control plane can say nothing to anybody. */
+  ready(): Health
+} {
   let known: readonly string[] = []
+  let answers = false
   return {
     list: () => known,
+    ready() {
+      return { ok: answers, facts: { state: answers ? 'serving' : 'storeless' } }
+    },
     async look() {
       try {
         const live = await presence().liveProxies(cli.clock.now())
+        answers = true
         const found = [...new Set(live.map((lease) => lease.address))].sort()
         if (found.length === 0 || found.join() === known.join()) return
         known = found
         changed()
       } catch (e) {
+        answers = false
         log.warn('api.proxies_unread', { reason: reasonOf(e) })
       }
     },
@@ -104,6 +119,11 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
     stopping.push(() => plane.close())
     await live.look()
 
+    const metrics = createMetrics()
+    if (config.diag)
+      stopping.push(
+        await serveDiagnostics(config.diag, { metrics, clock, log, ready: () => live.ready() }),
+      )
     const given = await ownTls(api.tls, clock, log)
     const issued = given
       ? undefined
@@ -112,11 +132,13 @@ export async function serveApi(cli: Cli, config: ServeConfig): Promise<void> {
       api.listen,
       given ? given.material : issued?.material,
       {
-        fetch: (request, peer) => plane.fetch(request, peer),
+        fetch: countRequests(metrics, clock, (request, peer) => plane.fetch(request, peer)),
         handleRequest(request, response) {
           if (request.url !== '/healthz' && request.url !== '/readyz') return false
-          response.writeHead(200, { 'content-type': 'application/json' })
-          response.end('{"state":"serving"}')
+          const { ok, facts } = live.ready()
+          const status = ok || request.url === '/healthz' ? 200 : 503
+          response.writeHead(status, { 'content-type': 'application/json' })
+          response.end(JSON.stringify(facts))
           return true
         },
         handleUpgrade: (_request, socket) => socket.destroy(),

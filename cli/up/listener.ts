@@ -13,6 +13,7 @@ import { LIMITS } from '../../core/limits.ts'
 import { clientAddress } from '../../core/source-address.ts'
 import { TUNNEL_PATH } from '../../net/tunnel-server.ts'
 import type { ListenAddress } from '../listen.ts'
+import { acceptInTurn } from './in-turn.ts'
 
 export interface TlsMaterial {
   /** PEM. */
@@ -93,6 +94,7 @@ export async function openListener(
       onRequest,
     )
   const server = secure ?? createServer(limits, onRequest)
+  const turnAway = acceptInTurn(server)
   const sockets = new Set<Duplex>()
   server.on(secure ? 'secureConnection' : 'connection', (socket: Duplex) => {
     sockets.add(socket)
@@ -118,6 +120,7 @@ export async function openListener(
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
+        turnAway()
         server.closeAllConnections()
         for (const socket of sockets) socket.destroy()
       }),

@@ -264,7 +264,8 @@ export class MuxStream implements TunnelStream {
     this.#in.close()
     this.#host.windows.release(this.#window)
     this.#host.gone(this)
-    this.#answer(err ?? new AppError('ERR_STREAM_RESET'))
+    // An error costs its stack: it is made for who waits and for nobody else.
+    if (this.onanswer) this.#answer(err ?? new AppError('ERR_STREAM_RESET'))
     try {
       this.onclose?.(err)
     } catch (e) {

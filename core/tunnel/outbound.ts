@@ -11,8 +11,10 @@ import { giveSlab, SLAB_BYTES } from './slabs.ts'
 import type { Transport } from './transport.ts'
 import type { TunnelLimits } from './tunnel-limits.ts'
 
-/** Bytes of a message: with the carrier's header (RFC 6455: up to 14 bytes) one slab, which is four full TLS records. */
-const MESSAGE = SLAB_BYTES - 14
+/** Bytes that fit into one slab with the carrier's header (RFC 6455: up to 14 bytes); it is four full TLS records. */
+const ROOM = SLAB_BYTES - 14
+/** Bytes of a message, so that a PING behind them still fits. */
+const MESSAGE = ROOM - 32
 /** With this much in the transport nothing more is handed over until it drains. */
 const HIGH_WATER = 256 * 1024
 /** A stream with at most this much queued goes before bulk. */
@@ -113,6 +115,8 @@ export class Outbound {
       if (!full) bytes = this.#takeStreams(this.#bulk, batch, bytes, MESSAGE, this.#limits.frameMax)
       if (batch.bufs.length === 0) continue
       this.#onWrite(bytes, bytes > control)
+      // A PING behind these bytes goes with them: a message of its own costs as much as a small file.
+      bytes += this.#takeControl(batch.bufs, ROOM - bytes)
       this.#transport.writev(batch.bufs, bytes)
       for (const slab of batch.spent) giveSlab(slab)
     }
@@ -134,9 +138,9 @@ export class Outbound {
     return this.#control.length + this.#quick.length + this.#bulk.length > 0
   }
 
-  #takeControl(out: Buffer[]): number {
+  #takeControl(out: Buffer[], room = MESSAGE): number {
     let bytes = 0
-    while (bytes < MESSAGE) {
+    while (bytes < room) {
       const part = this.#control.shift()
       if (!part) break
       out.push(part)

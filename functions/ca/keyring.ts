@@ -10,7 +10,7 @@ export interface CaKeyring {
 /** What a rotation needs besides. */
 export interface CaKeyMaker extends CaKeyring {
   /** A new key. `ref` is what `open` finds it by later. */
-  create(kind: CaKind): Promise<{ readonly ref: string; readonly signer: Signer }>
+  create(kind: CaKind | 'jwt'): Promise<{ readonly ref: string; readonly signer: Signer }>
   /** A key that is trusted by nobody any more: it goes, as far as its holder lets keys go. Never rejects for one that is gone. */
-  retire(kind: CaKind, key: CaKey): Promise<void>
+  retire(kind: CaKind | 'jwt', key: Pick<CaKey, 'ref'>): Promise<void>
 }

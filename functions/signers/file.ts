@@ -24,14 +24,14 @@ export function fileSigner(dir: string, name: string, random: Random): Signer {
 }
 
 /** `host` for the key that a cluster was made with, `host-<random>` for each one after it. */
-const REF = /^(host|user|policy)(-[0-9a-f]{16})?$/
+const REF = /^(host|user|policy|jwt)(-[0-9a-f]{16})?$/
 
 /**
  * The keys of a directory. One that the table names must be there: making a new one in its place would give a CA that nobody
  * trusts. A retired key is deleted.
  */
 export function fileKeyring(dir: string, random: Random): CaKeyMaker {
-  const refOf = (kind: CaKind, key: Pick<CaKey, 'ref'>): string => {
+  const refOf = (kind: CaKind | 'jwt', key: Pick<CaKey, 'ref'>): string => {
     const ref = key.ref === '' ? kind : key.ref
     if (REF.test(ref) && ref.split('-')[0] === kind) return ref
     throw new AppError(

@@ -39,7 +39,7 @@ export function kmsKeyring(
       const command = new CreateKeyCommand({
         KeySpec: 'ECC_NIST_P256',
         KeyUsage: 'SIGN_VERIFY',
-        Description: `Postern ${kind} CA of ${cluster}`,
+        Description: `Postern ${kind === 'jwt' ? 'JWTs' : `${kind} CA`} of ${cluster}`,
         Tags: [
           { TagKey: 'postern-cluster', TagValue: cluster },
           { TagKey: 'postern-ca', TagValue: kind },

@@ -1,5 +1,7 @@
 /** The CAs' public halves and how far their rotations are; and what the policy key signed about them. No private key, ever. */
+import type { Instant } from '../../core/clock.ts'
 import type { CaKind, CaState } from '../../core/domain/ca.ts'
+import type { JsonWebKeyLike } from '../../core/domain/policy.ts'
 
 /** What everybody may have: the CAs, signed, and how the policy key came to be the one it is. */
 export interface SignedCas {
@@ -9,6 +11,14 @@ export interface SignedCas {
   readonly jws: string
   /** JWSs of typ `postern-policy-key+jws`, oldest first: each an older policy key's word for the next. */
   readonly links: readonly string[]
+}
+
+/** The public half of the key that signs JWTs. No CA: nothing is certified by it, and nobody has to trust it before it is used. */
+export interface JwtKey {
+  /** Where its holder finds the private half. */
+  readonly ref: string
+  readonly created: Instant
+  readonly jwk: JsonWebKeyLike
 }
 
 export interface CaStore {
@@ -21,6 +31,10 @@ export interface CaStore {
    * first. `expected` 0: there was none.
    */
   replace(next: CaState, expected: number): Promise<void>
+  /** Undefined while there is none. Strongly consistent. */
+  jwtKey(): Promise<JwtKey | undefined>
+  /** Put if absent: every caller gets the winner's. */
+  initJwtKey(key: JwtKey): Promise<JwtKey>
   /** Strongly consistent. */
   signed(): Promise<SignedCas | undefined>
   /** Replaces what is there unless it is of a higher version. */

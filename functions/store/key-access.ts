@@ -5,6 +5,8 @@
 export interface KeyAccess {
   readonly read: readonly string[]
   readonly write: readonly string[]
+  /** Takes agents' events, many at once. The others append theirs one by one and can delete none. */
+  readonly uploads?: true
 }
 
 const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
@@ -16,8 +18,10 @@ const BASE = ['CLUSTER', 'CA'] as const
 export const KEY_ACCESS = {
   /** Resources, tokens, roles, users, locks, events. Signs nothing. */
   api: {
+    uploads: true,
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'TOKEN#',
       'AGENT#',
@@ -119,6 +123,7 @@ export const KEY_ACCESS = {
   rotate: {
     read: [
       ...BASE,
+      'JWTKEY',
       'POLICY#cas',
       'AGENT#',
       'LIST#',
@@ -127,7 +132,7 @@ export const KEY_ACCESS = {
       'ONCE#',
       ...POLICY_SOURCES,
     ],
-    write: ['CA', 'POLICY#version', 'ONCE#', ...EVENTS],
+    write: ['CA', 'JWTKEY', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {

@@ -4,7 +4,7 @@
  */
 import { PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam'
 
-type CaKind = 'host' | 'user' | 'policy'
+type CaKind = 'host' | 'user' | 'policy' | 'jwt'
 const KINDS: readonly CaKind[] = ['host', 'user', 'policy']
 
 /** The role's own account and region are all that a key policy lets it reach; the tags say which of their keys. */
@@ -36,7 +36,7 @@ export function grantRotation(role: Role, cluster: string): void {
       conditions: {
         StringEquals: {
           'aws:RequestTag/postern-cluster': cluster,
-          'aws:RequestTag/postern-ca': KINDS,
+          'aws:RequestTag/postern-ca': [...KINDS, 'jwt'],
         },
         'ForAllValues:StringEquals': { 'aws:TagKeys': ['postern-cluster', 'postern-ca'] },
       },
@@ -47,6 +47,14 @@ export function grantRotation(role: Role, cluster: string): void {
       actions: ['kms:Sign', 'kms:GetPublicKey', 'kms:DisableKey', 'kms:ScheduleKeyDeletion'],
       resources: [ANY_KEY],
       conditions: tagged(cluster, KINDS),
+    }),
+  )
+  // The key of JWTs is made here and used elsewhere: rotate reads its public half, and gives up one too many.
+  role.addToPolicy(
+    new PolicyStatement({
+      actions: ['kms:GetPublicKey', 'kms:DisableKey', 'kms:ScheduleKeyDeletion'],
+      resources: [ANY_KEY],
+      conditions: tagged(cluster, ['jwt']),
     }),
   )
 }

@@ -21,6 +21,8 @@ const WRITE = [
   'dynamodb:BatchWriteItem',
   'dynamodb:ConditionCheckItem',
 ]
+/** The audit log is added to. Only a verb that takes events by the dozen writes them in batches, and IAM cannot tell a put in one from a delete. */
+const APPEND = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem']
 const INDEX_PREFIX = 'LIST#'
 
 /** A prefix that ends in `#` covers all keys that begin with it, any other is one key. */
@@ -45,9 +47,20 @@ function statement(
 export function keyStatements(access: KeyAccess, tableArn: string): PolicyStatement[] {
   const items = access.read.filter((p) => p !== INDEX_PREFIX)
   const lists = access.read.filter((p) => p === INDEX_PREFIX)
+  const log = access.write.filter((p) => p.startsWith('EVENT'))
+  const rows = access.write.filter((p) => !p.startsWith('EVENT'))
   return [
     ...(items.length > 0 ? [statement(READ, tableArn, items)] : []),
-    ...(access.write.length > 0 ? [statement(WRITE, tableArn, access.write)] : []),
+    ...(rows.length > 0 ? [statement(WRITE, tableArn, rows)] : []),
+    ...(log.length > 0
+      ? [
+          statement(
+            access.uploads === true ? [...APPEND, 'dynamodb:BatchWriteItem'] : APPEND,
+            tableArn,
+            log,
+          ),
+        ]
+      : []),
     ...(lists.length > 0
       ? [statement(['dynamodb:Query'], `${tableArn}/index/${INDEX}`, lists)]
       : []),

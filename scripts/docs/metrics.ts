@@ -34,6 +34,8 @@ Metrics are served as Prometheus text at \`/metrics\`, next to \`/healthz\` and 
 |---|---|
 | agent | \`diag_addr: 127.0.0.1:3000\` in the [configuration](../agent-config.md); a port alone means loopback |
 | \`postern up\` | \`--diag-addr 127.0.0.1:3081\` |
+| a proxy alone | \`postern.diag_addr\` in its [file](proxies.md): one page for all workers, counters summed |
+| a control plane alone | \`postern.diag_addr\` in its file: requests and their times |
 | control plane in Lambda | CloudWatch has the requests, errors and durations of each function |
 
 \`\`\`yaml
@@ -49,7 +51,7 @@ or a network of your monitoring; an agent that listens elsewhere says so in its 
 
 - \`/healthz\` is 200 while the process answers. Restart what does not.
 - \`/readyz\` is 200 when new work may come. A proxy is ready with a lease and a policy, and not while it drains; an agent when every enabled service is online.
-  The proxy answers both on its public address too, for load balancers.
+  A control plane alone is ready while the store answers. \`postern up\`, a proxy and a control plane answer both on their public address too, for load balancers, and say their state there and no more.
 
 **Alerts.** [alerts.yml](alerts.yml) is a rules file to start from; \`promtool check rules alerts.yml\` accepts it.
 

@@ -39,6 +39,11 @@ const PARTS = [
     'Joining',
     'challenge and join, file signer, embedded store on disk with synced writes',
   ],
+  [
+    'join-methods',
+    'Joining, by method',
+    'challenge and join at the control plane, methods in turns; STS and issuers answer on loopback over HTTPS, from the same process. DynamoDB requests of the embedded store are those of the cloud',
+  ],
   ['certs', 'Certificates', 'one core, against raw `crypto.sign`'],
   ['decide', 'Decisions', 'decide() on one core, the last of the roles allows it'],
   [
@@ -51,6 +56,11 @@ const PARTS = [
     'storm',
     'Ten thousand agents',
     'one proxy process, agents with an identity and a handshake each in four others on the same machine, the proxy killed with -9 and started again',
+  ],
+  [
+    'cores',
+    'Processors',
+    'one proxy as one process and as two workers, four agents, four users, all on the same machine; each process of the proxy is held to a part of a processor where control groups allow it',
   ],
 ] as const
 

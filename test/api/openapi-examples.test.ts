@@ -70,7 +70,8 @@ beforeAll(async () => {
       ...(told ? { answer: before?.answer ?? shown(answer.body) } : {}),
     }
   }
-  if (WRITE) writeFileSync(FILE, await format(JSON.stringify(found), { parser: 'json' }))
+  if (WRITE)
+    writeFileSync(FILE, await format(JSON.stringify(found), { parser: 'json', printWidth: 100 }))
 })
 afterAll(() => world.close())
 

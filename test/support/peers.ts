@@ -25,6 +25,14 @@ export type PeerName =
   | 'swtpm_setup'
   | 'swtpm_localca'
   | 'promtool'
+  | 'systemd-analyze'
+
+/** What no package of Debian brings: told aloud, and no failure of a machine that has all there is. */
+export function optional(name: string): boolean {
+  const found = PLACES.some((dir) => existsSync(join(dir, name)))
+  if (!found) process.stderr.write(`SKIPPED: ${name} not installed, and not in Debian\n`)
+  return found
+}
 
 /** Daemons live outside the PATH of ordinary users. */
 const PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']

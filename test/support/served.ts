@@ -48,6 +48,10 @@ export interface ProxyOptions {
 }
 export interface Served {
   readonly home: Home
+  readonly store: Part
+  readonly api: Part
+  /** Where the control plane's metrics are. */
+  readonly apiDiag: string
   /** Of the control plane. */
   readonly origin: string
   readonly caPin: string
@@ -153,11 +157,12 @@ export async function served(
   )
   const endpoint = /AWS_ENDPOINT_URL_DYNAMODB=(\S+)/.exec(store.said())?.[1] ?? ''
   const key = (name: string) => ({ endpoint, credentials_file: join(dataDir, name) })
-  await part(
+  const api = await part(
     [
       ...['serve', 'api', '-c'],
       await file('api.yaml', {
         ...base,
+        postern: { data_dir: dataDir, diag_addr: '127.0.0.1:0' },
         store: key('store-credentials'),
         api_service: {
           listen_addr: '127.0.0.1:0',
@@ -173,6 +178,7 @@ export async function served(
       proxies: string[]
       ca_pins: string[]
     }
+  const diagPort = /diagnostics\.listening.* port=(\d+)/.exec(api.said())?.[1] ?? ''
   const { api: origin, ca_pins: pins } = await profile()
   const caPin = pins[0] ?? ''
   const listening = new Map<string, string>()
@@ -184,6 +190,9 @@ export async function served(
 
   return {
     home,
+    store,
+    api,
+    apiDiag: `http://127.0.0.1:${diagPort}`,
     origin,
     caPin,
     dataDir,

@@ -4,23 +4,21 @@ import { seconds } from '../../../core/clock.ts'
 import { CA_KINDS, CA_PHASES, type CaKey, type CaState } from '../../../core/domain/ca.ts'
 import type { JsonWebKeyLike } from '../../../core/domain/policy.ts'
 import { AppError } from '../../../core/errors.ts'
-import type { CaStore, SignedCas } from '../ca-store.ts'
+import type { CaStore, JwtKey, SignedCas } from '../ca-store.ts'
 import { keys } from '../table.ts'
 import { codec, time } from './codec.ts'
 import type { Plain } from './marshal.ts'
 import { bumpVersion } from './policy-bump.ts'
 import { absent, type TableClient } from './table-client.ts'
 
+const jwk = z.string().transform((text) => JSON.parse(text) as JsonWebKeyLike)
 const key = z
   .object({
     ref: z.string(),
     pin: z.string(),
     created: time,
     certificate: z.string().optional(),
-    jwk: z
-      .string()
-      .transform((text) => JSON.parse(text) as JsonWebKeyLike)
-      .optional(),
+    jwk: jwk.optional(),
   })
   .transform((b): CaKey => ({ ...b, certificate: b.certificate, jwk: b.jwk }))
 const rotation = z.object({
@@ -71,6 +69,8 @@ const itemOf = ({ rotation: r, ...state }: CaState): Plain =>
     rotated: state.rotated === undefined ? undefined : seconds(state.rotated),
   })
 
+const jwtKeys = codec('jwtKey', z.object({ ref: z.string(), created: time, jwk }), (b): JwtKey => b)
+
 const signed = codec(
   'signedCas',
   z.object({ version: z.int(), jws: z.string(), links: z.array(z.string()) }),
@@ -100,6 +100,19 @@ export function createCaStore({ table }: { readonly table: TableClient }): CaSto
       const failed = await table.transact([{ put: itemOf(next), when }, bumpVersion])
       if (failed)
         throw new AppError('ERR_CONFLICT', `somebody else changed the ${next.kind} CA; look again`)
+    },
+    async jwtKey() {
+      const item = await table.get(keys.jwtKey())
+      return item && jwtKeys.fromItem(item)
+    },
+    async initJwtKey(given) {
+      const { ref, created } = given
+      const body = { ref, created: seconds(created), jwk: JSON.stringify(given.jwk) }
+      const { done, old } = await table.write({
+        put: jwtKeys.item(keys.jwtKey(), body),
+        when: absent,
+      })
+      return done || !old ? given : jwtKeys.fromItem(old)
     },
     async signed() {
       const item = await table.get(keys.signedCas())

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { apiClient } from '../../../net/http-client.ts'
+import { lineOf } from '../cli/postern.ts'
 import { missing } from '../../support/peers.ts'
 import { served, type Served, type ServedProxy } from '../../support/served.ts'
 
@@ -104,5 +105,19 @@ describe.skipIf(missing('ssh'))('the parts of a cluster, each alone', () => {
     await refused
     second.signal('SIGTERM')
     expect(await second.exited).toBe(0)
+  })
+
+  test('the control plane tells of its requests at its private address, and is not ready without the store', async () => {
+    const { apiDiag, api, store } = cluster
+    const text = await (await fetch(`${apiDiag}/metrics`)).text()
+    expect(text).toMatch(
+      /^postern_api_requests_total\{method="POST",route="\/v1\/join",status="200"\} [1-9]/m,
+    )
+    expect((await fetch(`${apiDiag}/readyz`)).status).toBe(200)
+    const unread = lineOf(api.log, /api\.proxies_unread/)
+    store.signal('SIGKILL')
+    await unread
+    expect((await fetch(`${apiDiag}/readyz`)).status).toBe(503)
+    expect((await fetch(`${apiDiag}/healthz`)).status).toBe(200)
   })
 })
