@@ -117,7 +117,7 @@ export async function apiDeps(): Promise<ApiDeps> {
     answerSealer,
     downloads: downloadsOf(env),
     issuerKeys: createIssuerKeys(base),
-    // The function `rotate` makes it with its first call by the clock.
+    // The function `rotate` makes it when it is told to.
     jwtKeys: async () => {
       const key = await stores.cas.jwtKey()
       return key ? [key.jwk] : []

@@ -1,6 +1,5 @@
 /** The function `rotate`: its routes over HTTP, and the look at automatic rotations when the schedule calls. */
 import { lambdaHandler, type Handler } from './lambda.ts'
-import { reasonOf } from '../core/errors.ts'
 import { ensureJwtKey } from './ca/jwt-key.ts'
 import { createVerb } from './verb.ts'
 import { createTick, mountRotate } from './verbs/rotate.ts'
@@ -8,12 +7,12 @@ import { log, rotateDeps } from './lambda-wiring.ts'
 
 const http = lambdaHandler(log, async () => createVerb(await rotateDeps(), mountRotate))
 
-async function byClock(): Promise<{ readonly moved: number }> {
+/** Sent by whoever wants JWTs of this cluster to be verified: a key costs a dollar a month, so none is made before. */
+const WANTS_JWTS = 'postern.jwt'
+
+async function called({ source }: Scheduled): Promise<object> {
   const deps = await rotateDeps()
-  // A KMS that gives no key now gives one an hour later; rotations do not wait for it.
-  await ensureJwtKey(deps).catch((error: unknown) =>
-    log.error('jwt.key_failed', { reason: reasonOf(error) }),
-  )
+  if (source === WANTS_JWTS) return { jwk: (await ensureJwtKey(deps)).jwk }
   return { moved: await createTick(deps)() }
 }
 
@@ -23,4 +22,4 @@ type Scheduled = { readonly source: string }
 export const handler = async (
   event: Parameters<Handler>[0] | Scheduled,
   context: Parameters<Handler>[1],
-): Promise<unknown> => ('rawPath' in event ? http(event, context) : byClock())
+): Promise<unknown> => ('rawPath' in event ? http(event, context) : called(event))

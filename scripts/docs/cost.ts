@@ -73,8 +73,8 @@ const priced = (cost: Cost) => ({
   Logs: (cost.calls * ASSUMED.logBytesPerCall * PRICES.logsGb) / 1e9,
 })
 
-/** Signing keys of host, user and policy, and a key for sealing; and that of JWTs, which `rotate` makes. */
-export const KMS_KEYS = 5
+/** Signing keys of host, user and policy, and a key for sealing. That of JWTs is made by whoever wants it. */
+export const KMS_KEYS = 4
 const perHour = (ms: number): number => 3_600_000 / ms
 
 export function idleMonth(results: CostResults, agents: number, profile: Profile): Month {
