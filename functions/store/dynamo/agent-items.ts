@@ -53,7 +53,7 @@ export const identityItem = (identity: ServiceIdentity): Plain =>
     ...identity,
     issued: seconds(identity.issued),
     expires: seconds(identity.expires),
-    restored: identity.restored && seconds(identity.restored),
+    ...(identity.restored === undefined ? {} : { restored: seconds(identity.restored) }),
   })
 
 /** Compare-and-set of an identity: it is still the one that was read. */

@@ -45,6 +45,7 @@ const NOT_NEEDED_HERE: readonly (readonly [grant: RegExp, needed: string])[] = [
     /^api (read|write) (CONNECTOR|ISSUER)#\*$/,
     'callers with id tokens: there is no connector here',
   ],
+  [/^api read JWTKEY$/, 'somebody asks for the key set of JWTs'],
   [/^policy read LIST#\*$/, 'a lock on a token: which agents joined by it'],
   [/^api read POLICY#version$/, 'presence reads it with the leases'],
   [/^api read IDEM#\*$/, 'a repeat that finds the first call still running'],

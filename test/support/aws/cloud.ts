@@ -8,12 +8,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../../core/clock.ts'
-import { embeddedClient, openEmbeddedStore } from '../../../functions/store/embedded/open.ts'
 import { ensureTable } from '../../../functions/store/open.ts'
 import { readContext } from '../../../infra/context.ts'
 import { ControlPlane } from '../../../infra/stacks/control-plane.ts'
 import { fakeCloudFormation, type FakeCloudFormation } from '../../fakes/cloudformation.ts'
 import { fakeSts, type FakeSts } from '../../fakes/sts.ts'
+import { tableBackend } from './emulator.ts'
 import { awsEndpoint, type AwsEndpoint } from './endpoint.ts'
 import { httpApi, type HttpApi, type IamCaller } from './http-api.ts'
 import type { Statement } from './iam.ts'
@@ -69,12 +69,12 @@ export async function openCloud(options: {
   const outdir = join(dir, 'cdk.out')
   synthesise(outdir, options)
   const deployed = readDeployed(outdir, STACK, api.url)
-  const engine = await openEmbeddedStore()
-  const admin = embeddedClient(engine)
+  const table = await tableBackend()
+  const { admin } = table
   await ensureTable(admin, deployed.table.name)
   const kms = fakeKms(deployed.keys.filter((key) => key.delegatesToIam))
   const aws = await awsEndpoint({
-    dynamodb: (operation, input) => engine.handle(operation, input),
+    dynamodb: (operation, input) => table.handle(operation, input),
     kms,
     tableArn: (name) => deployed.table.arn.replace(/[^/]*$/, name),
   })
@@ -162,8 +162,7 @@ export async function openCloud(options: {
       await aws.close()
       await sts.close()
       await cloudFormation.close()
-      admin.destroy()
-      await engine.close()
+      await table.close(deployed.table.name)
       rmSync(dir, { recursive: true, force: true })
     },
   }
