@@ -48,7 +48,7 @@ export function dialFirst<T>(options: DialFirstOptions<T>): Promise<T> {
           if (done) return options.discard(made)
           done = true
           timer.cancel()
-          over.abort(new AppError('ERR_STREAM_RESET', 'another address was quicker'))
+          over.abort(new AppError('ERR_TUNNEL_CLOSED', 'another address was quicker'))
           resolve(made)
         },
         (e: unknown) => {

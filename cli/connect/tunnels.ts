@@ -17,7 +17,7 @@ export interface HeldTunnel {
   readonly onLeaving: Set<() => void>
   /** That has happened. */
   readonly leaving: boolean
-  /** New streams had better go through another proxy. Those that stand stay here; it ends with the last of them. */
+  /** New streams had better go through another proxy, if there is one. Those that stand stay here; it ends with the last of them. */
   retire(): void
 }
 
@@ -106,7 +106,9 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
       get leaving() {
         return leaving
       },
-      retire,
+      retire() {
+        if (deps.proxies().length > 1) retire()
+      },
       discard() {
         made.tooLate = true
         session.close()

@@ -14,6 +14,7 @@ import {
   type ControlFrame,
 } from './frame.ts'
 import { KeepAlive } from './keep-alive.ts'
+import { lostWith } from './lost.ts'
 import { MuxStream, type StreamHost } from './mux-stream.ts'
 import { Outbound } from './outbound.ts'
 import { Pacer } from './pacer.ts'
@@ -152,7 +153,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
     this.#out.stop()
     this.#state = 'closed'
     this.#alive.stop()
-    const why = err ?? new AppError('ERR_TUNNEL_CLOSED')
+    const why = lostWith(err)
     for (const stream of [...this.#streams.values()]) stream.fail(why)
     this.#pings.close(why)
     this.#transport.close(err)

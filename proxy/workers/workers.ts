@@ -233,8 +233,9 @@ export function createWorkers<Given>(deps: WorkersDeps<Given>): Workers {
         args: [...deps.program.args],
         serialization: 'advanced',
       })
-      // One accepts for all and hands out in turn: left to the kernel, a process that is awake takes nearly everything.
-      cluster.schedulingPolicy = cluster.SCHED_RR
+      // Every worker accepts for itself. Handed out by this process, a connection that goes to a worker which has just died is lost with
+      // nobody to say so: its peer waits for the end of its patience.
+      cluster.schedulingPolicy = cluster.SCHED_NONE
       const begun = await Promise.all(Array.from({ length: deps.count }, begin))
       for (const { one } of begun) void keep(one)
       return begun[0]?.port ?? 0

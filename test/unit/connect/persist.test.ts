@@ -2,14 +2,14 @@
 import { expect, test } from 'vitest'
 import { persist, type Again } from '../../../cli/connect/persist.ts'
 import { AppError, type ErrorCode } from '../../../core/errors.ts'
-import { handClock } from '../../support/clock.ts'
+import { handClock, type HandClock } from '../../support/clock.ts'
 import { failure } from '../../support/pki.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
 const random = { bytes: (n: number) => Buffer.alloc(n), float: () => 0.5 }
 const OPEN = { opened: true }
 
-function world(once: (tries: number) => typeof OPEN | Again | AppError) {
+function world(once: (tries: number, clock: HandClock) => typeof OPEN | Again | AppError) {
   const clock = handClock()
   const stop = new AbortController()
   const at: number[] = []
@@ -17,7 +17,7 @@ function world(once: (tries: number) => typeof OPEN | Again | AppError) {
   const result = persist(
     async (tries) => {
       at.push(clock.monotonic())
-      const said = once(tries)
+      const said = once(tries, clock)
       if (said instanceof AppError) throw said
       return said
     },
@@ -58,6 +58,20 @@ test('what does not pass in ten seconds is told then, with the last reason', asy
   await expect(w.result).rejects.toMatchObject({ message: `try ${w.at.length - 1}` })
   // No flood: the pauses grow.
   expect(w.at.length).toBeLessThan(20)
+})
+
+test('a first try that took longer than all of the patience is followed by another one', async () => {
+  const w = world((tries, clock) => {
+    clock.advance(15_000)
+    return tries === 0 ? new AppError('ERR_TIMEOUT') : OPEN
+  })
+  expect(await w.result).toBe(OPEN)
+  const lost = world((_, clock) => {
+    clock.advance(15_000)
+    return new AppError('ERR_TIMEOUT')
+  })
+  expect((await failure(() => lost.result))?.code).toBe('ERR_TIMEOUT')
+  expect(lost.at).toHaveLength(2)
 })
 
 // Denied and missing are one answer of the control plane, so both end here alike.

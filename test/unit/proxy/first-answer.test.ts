@@ -130,3 +130,14 @@ test('when the user goes, the asking ends with that reason and the agent is told
   expect(await told).toBeInstanceOf(AppError)
   expect(w.reached).toEqual(['a'])
 })
+
+test.each<ErrorCode>(['ERR_STREAM_RESET', 'ERR_TIMEOUT', 'ERR_INTERNAL'])(
+  'a tunnel that ends with %s while it is asked, as a dial that came second does, is passed by',
+  async (code) => {
+    const ending = way('a', thinks)
+    const w = ask([ending, way('b', accepts)])
+    await ending.asked
+    ending.session.close(new AppError(code))
+    expect((await w.answer).way.name).toBe('b')
+  },
+)
