@@ -1,19 +1,23 @@
 /** What the figures of docs/performance.md do not say by themselves: where the time goes, what was tried, what is missed and why. */
 export const NOTES = `## What misses its target, and why
 
-**One stream against \`ssh -R\`** (0.66 to 1.0, target 0.85). Profile of proxy and agent under bulk (\`perf record\`, busy machine): AES-GCM 17 %, copying in user space 11 %, copying in
+**One stream against \`ssh -R\`** (0.55 up and 0.72 down, target 0.85; 1.45 to 1.7 of one WebSocket for each stream). Profile of proxy and agent under bulk (\`perf record\`, busy machine): AES-GCM 17 %, copying in user space 11 %, copying in
 the kernel 11 %, the rest spread thin; nothing of ours above 2 %, the garbage collector gone. A TLS hop between two Node processes with reused memory takes 1.2 s/GB by itself (0.62 to send, 0.59 to receive),
 \`ssh\` and \`sshd\` together 1.1 to 1.9 with two hops and their own copies. What is left is inside Node: OpenSSL through memory BIOs (two more copies than a socket BIO), a call into JavaScript
 for each 16 KiB record, no kernel TLS.
 Tried: \`ws\` with fragments, writev instead of one copied message (no difference), writes of 16, 64 and 256 KiB (no difference above 16), V8 heap flags (move the cost around), 'data' events
 against a reused buffer (receiving 0.94 to 0.59 s/GB), new against reused write buffers (0.83 to 0.62).
 
-**Echo beside bulk** (target 1.5 ms). On a machine with a load of 20 on two cores no figure in milliseconds means anything: \`ssh -R\` itself took 150 ms. The ratio does: 0.3 of \`ssh -R\` at p99,
-where the target is 1.5 to 2.5 = 0.6.
+**Echo beside bulk** (target 1.5 ms): 17 ms at p99, as \`ssh -R\` in the same run, 0.26 of the path without a multiplexer. What is on its way is bounded by the pacer; two cores shared by six processes that never rest
+are the rest of it, and how much of it, only more cores would show.
 
-**Streams opened per second** (target 4,000): limited by processor time for each open in four processes. Counted on a busy machine: user 120 µs and target 115 µs, which are bare sockets of Node, proxy 205 and agent 205, each 1.85 times such a
-socket (2.0 before errors for streams that end well were gone). On two processors the bare sockets alone allow 4,300 per second. Profile of the proxy: a quarter in writing sockets (1.1 records of TLS for each open, so they are gathered already), a third in Node's
-sockets, a fifth ours with nothing above 3 %. The figure fell from 2,526 to 568 with the load of the machine, not with the code: \`ws\` without a multiplexer fell from 476 to 130 in the same rows.
+**Streams opened per second** (target 4,000): 1,900, which is 4.1 of \`ssh -R\` and 0.74 of nginx in the same run. Processor time for each: 420 µs in proxy and agent together, as much as nginx needs. The
+profile has a third in Node itself, a quarter in socket writes, nothing of ours above 3 %.
+
+**Joins per second** (target 400): this run's machine signs at 0.6 of the speed of the one before. Interleaved on one machine, joins are as fast as before or faster. The profile is flat: reading public keys 8 %, the embedded
+engine's own checks 8 %, garbage 10 %, the rest spread over the SDK. The wait at half the load is a queue: this machine cannot do half the target at all.
+
+**The bundle of \`join\`** (target 400 KB): the SDK is 230 KB of it, zod 103, our own join methods with the keys of all AWS regions 69. The time to import it is V8 compiling it. Left to try: zod's smaller form, texts of limits out.
 
 **ssh through everything** (target 0.7 of \`ssh -J\`). By processor time of the whole path: half is the agent (a thread that speaks SSH, the main thread that speaks the tunnel, and V8's helpers), a fifth the
 ProxyCommand, a fifth the proxy, 6 % \`ssh\` itself. Without ssh2's native part, which needs a compiler at installation, each packet of 32 KiB makes a cipher object and two buffers in JavaScript: 50 full
