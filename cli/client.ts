@@ -126,9 +126,9 @@ export async function withClient<T>(
     return await withApi(connected, work)
   } catch (e) {
     // A rotation of the CAs may have passed this profile by.
-    const { followCas, isUntrusted } = await import('./connect/follow-cas.ts')
+    const { followCas, mayBeOutdated } = await import('./connect/follow-cas.ts')
     const { profile } = connected
-    if (!profile || !isUntrusted(e)) throw e
+    if (!profile || !mayBeOutdated(e)) throw e
     const next = await followCas(profile, cli.clock.now(), cli.env.httpsProxy)
     if (next === profile) throw e
     return withApi(await connect(cli, options), work)

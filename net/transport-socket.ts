@@ -5,14 +5,12 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
-import { giveSlab, SLAB_BYTES, takeSlab } from '../core/tunnel/slabs.ts'
+import { giveSlab, slabFor } from '../core/tunnel/slabs.ts'
 import type { Transport } from '../core/tunnel/transport.ts'
 import { readInto } from './read-into.ts'
 
 /** Milliseconds that what is buffered gets to go out after a close. */
 const CLOSING = 2000
-/** Messages up to this size get memory of their own length; a slab for a keystroke would be a waste. */
-const SMALL = 4 * 1024
 
 function copied(bufs: readonly Buffer[], into: Buffer): Buffer {
   let at = 0
@@ -31,7 +29,7 @@ export function socketTransport(socket: Socket, clock: Clock): Transport {
     },
     writev(bufs, bytes) {
       if (!socket.writable) return
-      const slab = bytes > SMALL && bytes <= SLAB_BYTES ? takeSlab() : undefined
+      const slab = slabFor(bytes)
       socket.write(copied(bufs, slab ?? Buffer.allocUnsafe(bytes)), () => {
         if (slab) giveSlab(slab)
         transport.ondrain?.()

@@ -56,7 +56,7 @@ export function isUntrusted(e: unknown): boolean {
   }
   return false
 }
-const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|ALTNAME/
+const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ALTNAME/
 
 function isProxy(raw: Buffer, ca: readonly string[]): boolean {
   try {

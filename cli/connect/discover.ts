@@ -3,6 +3,7 @@ import { discovery, type Discovery } from '../../core/domain/cluster.ts'
 import { isAppError } from '../../core/errors.ts'
 import { parse } from '../../core/parse.ts'
 import type { ApiClient } from '../../net/http-client.ts'
+import { isUntrusted } from '../../net/trust.ts'
 import { HintedError, usage } from '../ui/report.ts'
 
 /** `source` names where the text came from, for the error. */
@@ -13,15 +14,12 @@ export function originOf(text: string, source: string): string {
   return new URL(url).origin
 }
 
-/** TLS refusals of OpenSSL that mean: this certificate is not from anybody I know. */
-const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_UNTRUSTED|ERR_TLS_CERT_ALTNAME/
-
 export async function discover(api: ApiClient, pins: readonly string[] = []): Promise<Discovery> {
   try {
     const answer = await api.request('GET', '/.well-known/postern')
     return parse(discovery, answer, { code: 'ERR_INTERNAL' })
   } catch (e) {
-    if (!isAppError(e) || !UNTRUSTED.test(e.message)) throw e
+    if (!isAppError(e) || !isUntrusted(e)) throw e
     const hint =
       pins.length === 0
         ? 'this machine does not trust its certificate; give --ca-pin sha256:…'

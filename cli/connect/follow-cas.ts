@@ -56,8 +56,8 @@ export async function followCas(
   }
 }
 
-/** Refusals of TLS and of handshakes that mean: this certificate is not from anybody I know. */
-export function isUntrusted(e: unknown): boolean {
+/** Refusals of TLS and of handshakes that newer CAs may mend: unknown issuers, and certificates that are over or not valid. */
+export function mayBeOutdated(e: unknown): boolean {
   let cause: unknown = e
   for (let depth = 0; depth < 6 && cause instanceof Error; depth++) {
     const { code } = cause as NodeJS.ErrnoException

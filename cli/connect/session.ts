@@ -239,8 +239,8 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
 
   /** Nobody known vouches for what answered: a rotation may have passed this profile by. */
   async function mayFollow(e: unknown): Promise<boolean> {
-    const { isUntrusted } = await import('./follow-cas.ts')
-    return isUntrusted(e) && (await follow())
+    const { mayBeOutdated } = await import('./follow-cas.ts')
+    return mayBeOutdated(e) && (await follow())
   }
 
   async function attempt(

@@ -4,8 +4,8 @@
  */
 import * as z from 'zod'
 import type { Instant } from '../clock.ts'
+import { globMatches } from '../glob.ts'
 import { at, claim, type Claims } from '../join/oidc/claims.ts'
-import { globMatches } from '../join/oidc/fields.ts'
 import { staticJwks } from '../join/oidc/jwks.ts'
 import { audience, issuerUrl } from '../join/oidc/preset.ts'
 import { LIMITS } from '../limits.ts'

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod'
 import { badField } from '../errors.ts'
+import { globMatches } from '../glob.ts'
 import { AWS_REGIONS } from './aws-regions.ts'
 
 export interface AwsRule {
@@ -70,28 +71,6 @@ export const awsAllowOf = (rules: readonly AwsRule[]): AwsAllow =>
     ...(rule.regions ? { aws_regions: [...rule.regions] } : {}),
   }))
 
-/** Whether `text` matches: `*` any run of characters, `?` any one. Steps back to the last star only, so it is bounded by m × n. */
-export function arnMatches(pattern: string, text: string): boolean {
-  let p = 0
-  let t = 0
-  let star = -1
-  let resume = 0
-  while (t < text.length) {
-    if (pattern[p] === '*') {
-      star = p++
-      resume = t
-    } else if (p < pattern.length && (pattern[p] === '?' || pattern[p] === text[t])) {
-      p++
-      t++
-    } else if (star >= 0) {
-      p = star + 1
-      t = ++resume
-    } else return false
-  }
-  while (pattern[p] === '*') p++
-  return p === pattern.length
-}
-
 export interface AwsFacts {
   readonly account: string
   readonly arn?: string | undefined
@@ -103,7 +82,7 @@ export function awsRefusal(rules: readonly AwsRule[], facts: AwsFacts): string |
   const ofAccount = rules.filter((rule) => rule.account === facts.account)
   if (ofAccount.length === 0) return `no rule allows account ${facts.account}`
   const ofArn = ofAccount.filter(
-    ({ arn }) => arn === undefined || (facts.arn !== undefined && arnMatches(arn, facts.arn)),
+    ({ arn }) => arn === undefined || (facts.arn !== undefined && globMatches(arn, facts.arn)),
   )
   if (ofArn.length === 0) return `no rule allows ${facts.arn ?? 'a caller without an ARN'}`
   const ofRegion = ofArn.filter(

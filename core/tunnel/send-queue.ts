@@ -3,16 +3,13 @@
  * away is sent from where it is.
  */
 import { DATA, FIN, header, HEADER_BYTES } from './frame.ts'
-import { SLAB_BYTES, takeSlab } from './slabs.ts'
+import { SLAB_BYTES, SLAB_LEAST, takeSlab } from './slabs.ts'
 
 /** What goes out as one message, and the slabs that are free again once it was copied. */
 export interface Batch {
   readonly bufs: Buffer[]
   readonly spent: Buffer[]
 }
-
-/** A copy shorter than this gets memory of its own length: most queues hold one keystroke. */
-const SMALL = 4 * 1024
 
 interface Piece {
   bytes: Buffer
@@ -41,7 +38,8 @@ export class SendQueue {
     this.#bytes += bytes.length
     for (let at = this.#fill(bytes); at < bytes.length;) {
       const left = bytes.length - at
-      if (left < SMALL) return void this.#queue.push({ bytes: Buffer.from(bytes.subarray(at)) })
+      if (left < SLAB_LEAST)
+        return void this.#queue.push({ bytes: Buffer.from(bytes.subarray(at)) })
       const slab = takeSlab()
       const n = bytes.copy(slab, 0, at, Math.min(bytes.length, at + SLAB_BYTES))
       this.#queue.push({ bytes: slab.subarray(0, n), slab })

@@ -12,6 +12,13 @@ const KEPT = 32
 
 const free: Buffer[] = []
 
+/** Copies shorter than this get memory of their own length: a slab for a keystroke would be a waste. */
+export const SLAB_LEAST = 4 * 1024
+
+/** A slab for a message of this many bytes, when it is one that wants a slab. */
+export const slabFor = (bytes: number): Buffer | undefined =>
+  bytes > SLAB_LEAST && bytes <= SLAB_BYTES ? takeSlab() : undefined
+
 export const takeSlab = (): Buffer => free.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES)
 
 /** Only the whole slab, once, and by who took it. */

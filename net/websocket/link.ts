@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { LIMITS } from '../../core/limits.ts'
-import { giveSlab, SLAB_BYTES, takeSlab } from '../../core/tunnel/slabs.ts'
+import { giveSlab, slabFor } from '../../core/tunnel/slabs.ts'
 import { BINARY, CLOSE, headerLength, PONG, TEXT, writeHeader } from './frame.ts'
 import { FrameReader, type Violation } from './frame-reader.ts'
 import { readInto } from '../read-into.ts'
@@ -14,8 +14,6 @@ import { readInto } from '../read-into.ts'
 const CLOSING = 2000
 /** A ping is answered only while less than this waits: nobody makes us queue pongs without end. */
 const PONG_ROOM = 64 * 1024
-/** Messages up to this size get memory of their own length; a slab for a keystroke would be a waste. */
-const SMALL = 4 * 1024
 /** Bytes of a reason in a close frame. */
 const REASON_MAX = 123
 
@@ -150,7 +148,7 @@ export class WebSocketLink {
     if (this.#socket.destroyed || !this.#socket.writable) return
     const mask = this.#mask?.()
     const length = headerLength(bytes, mask !== undefined) + bytes
-    const slab = length > SMALL && length <= SLAB_BYTES ? takeSlab() : undefined
+    const slab = slabFor(length)
     const message = slab ?? Buffer.allocUnsafe(length)
     const start = writeHeader(message, opcode, bytes, mask)
     let at = start

@@ -9,7 +9,7 @@ import { connect as connectTls } from 'node:tls'
 import { systemClock } from '../../core/clock.ts'
 import { AppError } from '../../core/errors.ts'
 import type { Transport } from '../../core/tunnel/transport.ts'
-import { socketTransport as unixTransport } from '../../net/transport-socket.ts'
+import { socketTransport } from '../../net/transport-socket.ts'
 import { webSocketTransport } from '../../net/transport-ws.ts'
 import { tunnelUpgrade } from '../../net/tunnel-server.ts'
 import { requestUpgrade } from '../../net/websocket/upgrade.ts'
@@ -80,27 +80,6 @@ export function memoryPair(cut: (n: number) => number = (n) => n): Pair & {
   return { client, server, dispose: async () => undefined }
 }
 
-function socketTransport(socket: Socket): Transport {
-  const transport: Transport = {
-    ondata: undefined,
-    ondrain: undefined,
-    onend: undefined,
-    get buffered() {
-      return socket.writableLength
-    },
-    writev(bufs, bytes) {
-      if (!socket.destroyed) socket.write(Buffer.concat(bufs, bytes), () => transport.ondrain?.())
-    },
-    close: () => void socket.end(() => socket.destroy()),
-  }
-  socket.setNoDelay(true)
-  socket.on('data', (b: Buffer) => transport.ondata?.(b))
-  socket.on('end', () => socket.end())
-  socket.on('error', () => undefined)
-  socket.on('close', () => transport.onend?.())
-  return transport
-}
-
 const portOf = (server: { address(): AddressInfo | string | null }): number =>
   (server.address() as AddressInfo).port
 
@@ -112,8 +91,8 @@ export async function tcpPair(): Promise<Pair> {
   const [server] = (await once(listener, 'connection')) as [Socket]
   if (client.connecting) await once(client, 'connect')
   return {
-    client: socketTransport(client),
-    server: socketTransport(server),
+    client: socketTransport(client, systemClock),
+    server: socketTransport(server, systemClock),
     async dispose() {
       client.destroy()
       server.destroy()
@@ -134,8 +113,8 @@ export async function unixPair(): Promise<Pair> {
   const [server] = (await once(listener, 'connection')) as [Socket]
   if (client.connecting) await once(client, 'connect')
   return {
-    client: unixTransport(client, systemClock),
-    server: unixTransport(server, systemClock),
+    client: socketTransport(client, systemClock),
+    server: socketTransport(server, systemClock),
     async dispose() {
       client.destroy()
       server.destroy()

@@ -101,6 +101,8 @@ export function relay(
     duplex.on('error', () => link.reset('the stream broke'))
     duplex.on('close', () => link.reset('the stream is closed'))
     link.ondata = (chunk, taken) => {
+      // Its worker is gone and the stream was ended: a write would break off what is still on its way.
+      if (duplex.writableEnded) return
       bytesOut += chunk.length
       // A writable is done with a chunk when it calls back, and not before.
       duplex.write(chunk, () => taken(true))

@@ -3,6 +3,7 @@
  * Inside a rule every field must fit; of several rules one must. All pure.
  */
 import * as z from 'zod'
+import { globMatches } from '../../glob.ts'
 import { object, text, texts, type Claims } from './claims.ts'
 
 /** How a wanted value and a claim compare. `glob`: `*` is any run of characters, `?` any one of them. */
@@ -41,30 +42,6 @@ export const anyOf = (read: (claims: Claims) => readonly (string | undefined)[])
 })
 export const inside = (outer: string, name: string) => (claims: Claims) =>
   text(object(claims, outer), name)
-
-/**
- * Linear in the length of both, whatever the pattern: a regular expression made of somebody's `*a*a*a*` would not be.
- */
-export function globMatches(pattern: string, value: string): boolean {
-  let p = 0
-  let v = 0
-  let star = -1
-  let resume = 0
-  while (v < value.length) {
-    if (pattern[p] === '*') {
-      star = p++
-      resume = v
-    } else if (p < pattern.length && (pattern[p] === '?' || pattern[p] === value[v])) {
-      p++
-      v++
-    } else if (star >= 0) {
-      p = star + 1
-      v = ++resume
-    } else return false
-  }
-  while (pattern[p] === '*') p++
-  return p === pattern.length
-}
 
 function fits(compare: Compare, wanted: unknown, value: string): boolean {
   switch (compare) {

@@ -6,7 +6,6 @@
  * There is no secret in the table: tokens, API keys and passwords are hashes, CA keys are elsewhere.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { GetItemCommand } from '@aws-sdk/client-dynamodb'
 import * as z from 'zod'
 import { iso, type Clock } from '../../../core/clock.ts'
 import { resourceName } from '../../../core/domain/name.ts'
@@ -14,7 +13,7 @@ import { AppError } from '../../../core/errors.ts'
 import { TABLE_VERSION, VERSION } from '../../../core/version.ts'
 import { marshal, textOf, unmarshal, type Item } from '../dynamo/marshal.ts'
 import { keys, type Entity } from '../table.ts'
-import { scan, type TableAt } from './scan.ts'
+import { getItem, scan, type TableAt } from './scan.ts'
 
 export const FORMAT = 1
 const FORMAT_NAME = 'postern-backup'
@@ -75,13 +74,7 @@ export async function* backupLines(table: TableAt, clock: Clock): AsyncGenerator
 async function clusterRow(
   table: TableAt,
 ): Promise<{ readonly name: string; readonly version: number } | undefined> {
-  const { Item: item } = await table.client.send(
-    new GetItemCommand({
-      TableName: table.tableName,
-      Key: marshal({ ...keys.cluster() }),
-      ConsistentRead: true,
-    }),
-  )
+  const item = await getItem(table, marshal({ ...keys.cluster() }))
   const row = item && unmarshal(item)
   return row && { name: textOf(row['name']), version: Number(row['v']) }
 }

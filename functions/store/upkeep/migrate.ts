@@ -12,14 +12,13 @@ import {
   PutItemCommand,
   UpdateItemCommand,
   type AttributeValue,
-  GetItemCommand,
 } from '@aws-sdk/client-dynamodb'
 import { AppError } from '../../../core/errors.ts'
 import type { Log } from '../../../core/log.ts'
 import { marshal, unmarshal, type Item, type Plain } from '../dynamo/marshal.ts'
 import { MIGRATIONS, type Migration } from '../migrations.ts'
 import { keys } from '../table.ts'
-import { scan, type TableAt } from './scan.ts'
+import { getItem, scan, type TableAt } from './scan.ts'
 
 export interface MigrateDeps extends TableAt {
   readonly log: Log
@@ -35,10 +34,6 @@ export interface Migrated {
 
 /** An item that somebody keeps changing is read again so many times. */
 const TRIES = 20
-
-const get = async ({ client, tableName }: TableAt, key: Item): Promise<Item | undefined> =>
-  (await client.send(new GetItemCommand({ TableName: tableName, Key: key, ConsistentRead: true })))
-    .Item
 
 /**
  * Whether the item is still exactly this, leaf by leaf: the embedded engine compares no lists and maps as wholes. Attributes that
@@ -96,7 +91,7 @@ async function moveOne(deps: MigrateDeps, found: Item, migration: Migration): Pr
       return true
     } catch (e) {
       if (!(e instanceof ConditionalCheckFailedException)) throw e
-      item = await get(deps, key)
+      item = await getItem(deps, key)
     }
   }
   throw new AppError('ERR_TIMEOUT', 'an item changes faster than it can be migrated; run it again')
@@ -107,7 +102,7 @@ export async function migrate(deps: MigrateDeps): Promise<Migrated> {
   const { client, tableName, log, migrations = MIGRATIONS } = deps
   const key = marshal({ ...keys.cluster() })
   const target = 1 + Math.max(0, ...migrations.map(({ table }) => table - 1))
-  const row = await get(deps, key)
+  const row = await getItem(deps, key)
   const from = row === undefined ? target : Number(unmarshal(row)['v'])
   if (from > target)
     throw new AppError(

@@ -11,7 +11,6 @@
 import {
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
-  GetItemCommand,
   PutItemCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
@@ -21,7 +20,7 @@ import type { Random } from '../../../core/random.ts'
 import { marshal, textOf, unmarshal, type Item } from '../dynamo/marshal.ts'
 import { keys } from '../table.ts'
 import { entityOf, readBackup, type BackupHeader } from './backup.ts'
-import { scan, type TableAt } from './scan.ts'
+import { getItem, scan, type TableAt } from './scan.ts'
 
 /** More changes of roles, users, locks and CAs than anybody makes between two backups. */
 const VERSION_JUMP = 1_000_000
@@ -53,13 +52,7 @@ function adopted(item: Item, now: number): Item {
 
 /** Throws ERR_CONFLICT for a table with anything in it, but for what this very restore left there. */
 async function checkEmpty(table: TableAt, sha256: string): Promise<void> {
-  const { Item: row } = await table.client.send(
-    new GetItemCommand({
-      TableName: table.tableName,
-      Key: marshal({ ...keys.cluster() }),
-      ConsistentRead: true,
-    }),
-  )
+  const row = await getItem(table, marshal({ ...keys.cluster() }))
   const { restoring, name } = row ? unmarshal(row) : {}
   if (restoring === sha256) return
   if (restoring !== undefined)

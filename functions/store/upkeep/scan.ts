@@ -1,10 +1,18 @@
-/** Every item of the table, page by page, strongly consistent: for upkeep by whoever owns it. No function has the right to scan. */
-import { ScanCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb'
+/** One item of the table, and every one of it page by page, strongly consistent: for upkeep by whoever owns it. No function has the right to scan. */
+import { GetItemCommand, ScanCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import type { Item } from '../dynamo/marshal.ts'
 
 export interface TableAt {
   readonly client: DynamoDBClient
   readonly tableName: string
+}
+
+export async function getItem(
+  { client, tableName }: TableAt,
+  key: Item,
+): Promise<Item | undefined> {
+  const command = new GetItemCommand({ TableName: tableName, Key: key, ConsistentRead: true })
+  return (await client.send(command)).Item
 }
 
 export async function* scan(

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { isAppError } from '../../../core/errors.ts'
-import { arnMatches } from '../../../core/join/aws-rule.ts'
+import { globMatches } from '../../../core/glob.ts'
 import { verifySignedData } from '../../../core/join/signed-data.ts'
 import { regionSigner } from '../../fakes/instance-identity.ts'
 import { fuzzRuns, fuzzTimeout } from '../../support/fuzz.ts'
@@ -74,7 +74,7 @@ test('patterns mean what they say', () => {
   fc.assert(
     fc.property(letters, texts, (p, t) => {
       const [pattern, text] = [p.join(''), t.join('')]
-      expect(arnMatches(pattern, text)).toBe(meaning(pattern).test(text))
+      expect(globMatches(pattern, text)).toBe(meaning(pattern).test(text))
     }),
     { numRuns: fuzzRuns },
   )

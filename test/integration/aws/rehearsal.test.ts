@@ -45,7 +45,6 @@ const NOT_NEEDED_HERE: readonly (readonly [grant: RegExp, needed: string])[] = [
     /^api (read|write) (CONNECTOR|ISSUER)#\*$/,
     'callers with id tokens: there is no connector here',
   ],
-  [/^api read JWTKEY$/, 'somebody asks for the key set of JWTs'],
   [/^policy read LIST#\*$/, 'a lock on a token: which agents joined by it'],
   [/^api read POLICY#version$/, 'presence reads it with the leases'],
   [/^api read IDEM#\*$/, 'a repeat that finds the first call still running'],
@@ -320,6 +319,21 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
     expect(nobody).toMatchObject({ code: 4 })
   })
 
+  test('the key of JWTs is made when the deployer asks, once, and told to everyone', async () => {
+    const rotate = cloud.deployed.functions.find(({ id }) => id.startsWith('rotate'))
+    const ask = async () => {
+      const said = await cloud.lambda.invoke(rotate?.arn ?? '', { source: 'postern.jwt' })
+      if (said.kind !== 'answer') throw new Error(said.message)
+      return said.value as { jwk: Record<string, unknown> }
+    }
+    const known = async () => (await curl('GET', '/.well-known/jwks.json')).body['keys']
+    expect(await known()).toEqual([])
+    const made = await ask()
+    expect(made).toMatchObject({ jwk: { kty: 'EC', crv: 'P-256' } })
+    expect(await ask()).toEqual(made)
+    await expect.poll(known, { timeout: 15_000 }).toEqual([expect.objectContaining(made.jwk)])
+  })
+
   // Break-glass: functions, gateway and KMS are away. docs/operations/run.md says how long what holds.
   test('while the control plane is away, ssh goes on where the route is still good', async () => {
     expect((await run(['ssh', `${LOGIN}@web-1`, 'true'])).code).toBe(0)
@@ -406,7 +420,15 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
     expect(cloud.aws.unsigned).toEqual([])
     expect(cloud.aws.calls.flatMap((call) => call.refused)).toEqual([])
     const callers = new Set(cloud.aws.calls.map((call) => call.who))
-    expect([...callers].sort()).toEqual(['api', 'bootstrap', 'join', 'login', 'policy', 'proxy'])
+    expect([...callers].sort()).toEqual([
+      'api',
+      'bootstrap',
+      'join',
+      'login',
+      'policy',
+      'proxy',
+      'rotate',
+    ])
   })
 
   test('no function but its own signed with a CA key', () => {

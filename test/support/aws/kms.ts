@@ -15,7 +15,20 @@ interface Held {
   readonly key: DeployedKey
   readonly pair: { readonly privateKey: KeyObject; readonly publicKey: KeyObject } | undefined
   readonly secret: Buffer
+  /** What policies compare: of keys that a function made. */
+  readonly tags: Readonly<Record<string, string>>
 }
+
+/** Tags of a CreateKey, by name. */
+const tagsOf = (input: Json): Record<string, string> =>
+  Object.fromEntries(
+    ((input['Tags'] ?? []) as { TagKey: string; TagValue: string }[]).map((tag) => [
+      tag.TagKey,
+      tag.TagValue,
+    ]),
+  )
+const context = (prefix: string, tags: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(tags).map(([name, value]) => [`${prefix}/${name}`, [value]]))
 
 export class KmsError extends Error {
   readonly type: string
@@ -33,6 +46,7 @@ export function fakeKms(deployed: readonly DeployedKey[]): FakeKms {
         key,
         pair: key.spec === 'ECC_NIST_P256' ? generateKey('ES256') : undefined,
         secret: randomBytes(32),
+        tags: {},
       },
     ]),
   )
@@ -40,12 +54,38 @@ export function fakeKms(deployed: readonly DeployedKey[]): FakeKms {
     const arn = String(id)
     return held.get(arn) ?? [...held.values()].find(({ key }) => key.arn.endsWith(`/${arn}`))
   }
+  /** Without a policy of its own: the account's IAM decides. */
+  function create(input: Json): string {
+    if (input['KeySpec'] !== 'ECC_NIST_P256' || input['KeyUsage'] !== 'SIGN_VERIFY')
+      throw new KmsError('ValidationException', 'KeySpec')
+    const arn = `arn:aws:kms:eu-west-1:111122223333:key/made-${held.size}`
+    const key = { id: 'Made', arn, spec: 'ECC_NIST_P256', delegatesToIam: true }
+    held.set(arn, {
+      key,
+      pair: generateKey('ES256'),
+      secret: randomBytes(32),
+      tags: tagsOf(input),
+    })
+    return arn
+  }
   return {
     request(operation, input) {
+      if (operation === 'CreateKey') {
+        const tags = tagsOf(input)
+        const asked = { ...context('aws:RequestTag', tags), 'aws:TagKeys': Object.keys(tags) }
+        return { action: 'kms:CreateKey', resource: '*', context: asked }
+      }
       const found = find(input['KeyId'])
-      return found && { action: `kms:${operation}`, resource: found.key.arn, context: {} }
+      return (
+        found && {
+          action: `kms:${operation}`,
+          resource: found.key.arn,
+          context: context('aws:ResourceTag', found.tags),
+        }
+      )
     },
     run(operation, input) {
+      if (operation === 'CreateKey') return { KeyMetadata: { Arn: create(input) } }
       const found = find(input['KeyId'])
       if (!found) throw new KmsError('NotFoundException', 'no such key')
       const { key, pair, secret } = found

@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest'
 import { STS_HOSTS, stsHostOf } from '../../../core/join/aws-regions.ts'
 import { IID_KEYS } from '../../../core/join/aws-region-keys.ts'
-import { arnMatches, awsRefusal } from '../../../core/join/aws-rule.ts'
+import { globMatches } from '../../../core/glob.ts'
+import { awsRefusal } from '../../../core/join/aws-rule.ts'
 import { publishedIidKeys } from '../../../core/join/ec2.ts'
 
 test.each([
@@ -21,11 +22,11 @@ test.each([
   ['a.c', 'abc', false],
   ['[a]', 'a', false],
 ])('%j against %j is %s', (pattern, text, matches) => {
-  expect(arnMatches(pattern, text)).toBe(matches)
+  expect(globMatches(pattern, text)).toBe(matches)
 })
 
 test('a hostile pattern is bounded by the product of the lengths', () => {
-  expect(arnMatches(`${'*a'.repeat(1000)}b`, 'a'.repeat(2000))).toBe(false)
+  expect(globMatches(`${'*a'.repeat(1000)}b`, 'a'.repeat(2000))).toBe(false)
 })
 
 test('rules are alternatives, their fields are not', () => {
