@@ -34,7 +34,7 @@ export interface KeepConnectedOptions {
   /** Ends it: the tunnel is closed in good order. */
   readonly signal: AbortSignal
   onState?: ((state: ConnectionState) => void) | undefined
-  /** Streams wait to be resumed on the next tunnel: the pause is kept short, however often the last ones fell. */
+  /** Streams wait to be resumed on the next tunnel: unless `covered`, the pause is kept short, however often the last ones fell. */
   awaited?: (() => boolean) | undefined
   /** The tunnel in use is not to be counted on any more: it fell silent or was told to leave. Another is dialled now. */
   onUncounted?: (() => void) | undefined
@@ -58,6 +58,19 @@ type Ended =
 
 /** A tunnel that stood for this long was a success: the next backoff starts from the beginning. */
 const STOOD = LIMITS.backoffMax.value
+
+/** The part of its usual pause that a first try takes when somebody waits for it. */
+const SOON = 1 / 5
+
+function pauseAfter(
+  attempt: number,
+  error: AppError | undefined,
+  { random, awaited, covered }: KeepConnectedOptions,
+): number {
+  if (awaited?.() !== true || covered?.() === true) return backoff(attempt, error, random)
+  const pause = backoff(0, error, random)
+  return attempt === 0 && error?.details?.retryAfter === undefined ? pause * SOON : pause
+}
 
 /**
  * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked; until another tunnel
@@ -83,8 +96,7 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     const retryIn =
       ended.why === 'going away'
         ? Math.min(ended.comeBackMs, LIMITS.goAwayMax.value) * (0.5 + random.float() / 2)
-        : (options.pause?.(attempt, error) ??
-          backoff(options.awaited?.() ? Math.min(attempt, 1) : attempt, error, random))
+        : (options.pause?.(attempt, error) ?? pauseAfter(attempt, error, options))
     attempt++
     // A suspect tunnel still counts until another one is there.
     if (ended.why === 'suspect') continue

@@ -1,9 +1,11 @@
 /** Whom TLS believes: the system's roots, the cluster's own CA, or both; and how the pinned CA is found the first time. */
 import {
   checkServerIdentity,
+  createSecureContext,
   rootCertificates,
   type ConnectionOptions,
   type PeerCertificate,
+  type SecureContext,
 } from 'node:tls'
 import { identityOf } from '../core/certs/identity.ts'
 import { caPin } from '../core/certs/signer.ts'
@@ -29,14 +31,36 @@ export interface Trust {
 }
 export const systemTrust: Trust = { system: true, ca: [] }
 
+/** Reading the machine's 150 roots takes 30 ms of a processor, which an agent that redials has better uses for. */
+const CONTEXTS_KEPT = 4
+const contexts = new Map<string, SecureContext>()
+
+function contextOf(ca: readonly string[]): SecureContext {
+  const key = ca.join()
+  const context = contexts.get(key) ?? createSecureContext({ ca: [...ca], minVersion: MIN_VERSION })
+  // The one that was not used for the longest time goes first.
+  contexts.delete(key)
+  contexts.set(key, context)
+  for (const oldest of contexts.keys()) {
+    if (contexts.size <= CONTEXTS_KEPT) break
+    contexts.delete(oldest)
+  }
+  return context
+}
+
+const MIN_VERSION = 'TLSv1.2'
+
 /** Options for `tls.connect` and `https.request`. */
 export function tlsOptions(trust: Trust): ConnectionOptions {
-  const base: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: true }
+  const base: ConnectionOptions = { minVersion: MIN_VERSION, rejectUnauthorized: true }
   // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
   if (trust.system && trust.ca.length === 0) return base
   return {
     ...base,
-    ca: [...(trust.system ? [...rootCertificates, ...extraRoots()] : []), ...trust.ca],
+    secureContext: contextOf([
+      ...(trust.system ? [...rootCertificates, ...extraRoots()] : []),
+      ...trust.ca,
+    ]),
     ...(trust.anyProxy && {
       checkServerIdentity: (host: string, shown: PeerCertificate) => {
         const wrong = checkServerIdentity(host, shown)

@@ -16,6 +16,7 @@ function world(
   connects: (attempt: number) => 'up' | AppError,
   isFatal?: (e: AppError) => boolean,
   covered?: () => boolean,
+  awaited?: () => boolean,
 ) {
   const clock = handClock()
   const stop = new AbortController()
@@ -31,6 +32,7 @@ function world(
     signal: stop.signal,
     isFatal,
     covered,
+    awaited,
     onState: (state) => {
       states.push(state)
       news.push(state)
@@ -112,6 +114,36 @@ test('a tunnel that stood long resets the backoff, one that flaps does not', asy
     w.clock.advance(waiting.retryIn)
   }
   expect(waits).toEqual([250, 500, 1000, 250, 500])
+  w.stop.abort()
+  await w.done
+})
+
+test.each([
+  ['streams wait for it', false, [50, 250, 250]],
+  ['streams wait, and have another way', true, [250, 500, 1000]],
+])('%s: how soon it dials again', async (_, covered, pauses) => {
+  const refused = new AppError('ERR_PROXY_BUSY', undefined, { details: { retryAfter: 3 } })
+  const outcomes = ['up', down(), down(), refused, 'up'] as const
+  const w = world(
+    (n) => outcomes[n] ?? 'up',
+    undefined,
+    () => covered,
+    () => true,
+  )
+  const up = await w.until('connected')
+  if (up.state !== 'connected') throw new Error('unreachable')
+  up.tunnel.session.close()
+  const waits: number[] = []
+  for (let i = 0; i < 4; i++) {
+    const waiting = await w.until('waiting')
+    if (waiting.state !== 'waiting') throw new Error('unreachable')
+    waits.push(waiting.retryIn)
+    await Promise.resolve()
+    w.clock.advance(waiting.retryIn)
+  }
+  expect(waits.slice(0, 3)).toEqual(pauses)
+  // What a proxy asks for is kept, whoever waits.
+  expect(waits[3]).toBeGreaterThanOrEqual(3000)
   w.stop.abort()
   await w.done
 })
