@@ -5,6 +5,9 @@ export interface Leg {
   stands(at: ProxyId): void
   /** Not to be counted on any more. */
   fell(): void
+  /** It fell because its proxy leaves; what came of it serves until it has left. */
+  lingers(): void
+  left(): void
   /** That proxy was met at this address. */
   passedBy(address: string, proxyId: ProxyId): void
 }
@@ -13,6 +16,8 @@ export interface Legs {
   readonly first: Leg
   readonly second: Leg
   connected(): ProxyId[]
+  /** Where streams come in: the connected ones or, without any, those that linger. */
+  serving(): ProxyId[]
   heldByOther(leg: Leg, proxyId: ProxyId): boolean
   /** Addresses where the other leg is known to be come last: behind one load balancer that cannot be told. */
   sorted(leg: Leg, addresses: readonly string[]): string[]
@@ -24,6 +29,8 @@ export interface Legs {
 
 export function createLegs(): Legs {
   const at = new Map<Leg, ProxyId>()
+  const last = new Map<Leg, ProxyId>()
+  const lingering = new Map<Leg, ProxyId>()
   const met = new Map<string, ProxyId>()
   let most = 0
   let enough: () => void = () => undefined
@@ -31,8 +38,17 @@ export function createLegs(): Legs {
 
   const leg = (): Leg => {
     const own: Leg = {
-      stands: (proxyId) => void at.set(own, proxyId),
+      stands(proxyId) {
+        at.set(own, proxyId)
+        last.set(own, proxyId)
+        lingering.delete(own)
+      },
       fell: () => void at.delete(own),
+      lingers() {
+        const proxyId = last.get(own)
+        if (proxyId) lingering.set(own, proxyId)
+      },
+      left: () => void lingering.delete(own),
       passedBy: (address, proxyId) => void met.set(address, proxyId),
     }
     return own
@@ -46,6 +62,7 @@ export function createLegs(): Legs {
     first,
     second,
     connected: () => [...at.values()],
+    serving: () => [...(at.size > 0 ? at : lingering).values()],
     heldByOther,
     sorted(one, addresses) {
       const taken = (address: string): boolean => {

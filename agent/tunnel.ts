@@ -79,7 +79,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   }
 
   function say(error: AppError | undefined): void {
-    const at = legs.connected()
+    const at = legs.serving()
     deps.onState(at.length > 0 ? { state: 'online', proxies: at } : { state: 'connecting', error })
   }
 
@@ -99,11 +99,11 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
         // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
         if (state.error?.code !== 'ERR_LOCKED') lookUp()
-        if (state.leaving)
-          return log.info('tunnel.leaving', {
-            service: kind,
-            retry_in_ms: Math.round(state.retryIn),
-          })
+        if (state.leaving) {
+          leg.lingers()
+          log.info('tunnel.leaving', { service: kind, retry_in_ms: Math.round(state.retryIn) })
+          return say(undefined)
+        }
         meter.lost(state.error)
         report(state.error, state.retryIn)
         return say(state.error)
@@ -199,6 +199,10 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       onState: onState(leg),
       onUncounted: () => leg.fell(),
       covered: () => legs.connected().length > 0,
+      onLeft() {
+        leg.left()
+        say(undefined)
+      },
       onDoubt: (fn) => onNetworkChange(clock, fn),
       awaited: () => dispatch.waiting,
       pause: (attempt, error) =>

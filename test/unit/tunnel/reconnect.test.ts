@@ -26,6 +26,7 @@ function world(
   /** Which tunnels, in order, were left by the client. */
   const left = offers<number>()
   let attempts = 0
+  let lost = 0
   const done = keepConnected({
     clock,
     random,
@@ -33,6 +34,7 @@ function world(
     isFatal,
     covered,
     awaited,
+    onLeft: () => (lost += 1),
     onState: (state) => {
       states.push(state)
       news.push(state)
@@ -65,7 +67,13 @@ function world(
       if (next.state === state) return next
     }
   }
-  return { clock, stop, states, hooks, done, until, left, attempts: () => attempts }
+  return {
+    ...{ clock, stop, states, hooks, done, until, left },
+    attempts: () => attempts,
+    get lost() {
+      return lost
+    },
+  }
 }
 
 const down = () => new AppError('ERR_UNREACHABLE')
@@ -189,6 +197,33 @@ test('GOAWAY with nowhere else to go: the old tunnel stays in use until another 
   expect(await w.left.next()).toBe(0)
   w.clock.advance(1_000)
   expect(session.closed).toBe(true)
+  w.stop.abort()
+  await w.done
+})
+
+test.each([
+  ['and streams wait: it dials at once', true, 50],
+  ['and nobody waits: the time that the proxy gave is kept', false, 7500],
+])('GOAWAY, then the old tunnel ends %s', async (_, waiting, pause) => {
+  const w = world(
+    () => 'up',
+    undefined,
+    undefined,
+    () => waiting,
+  )
+  const first = await w.until('connected')
+  if (first.state !== 'connected') throw new Error('unreachable')
+  w.hooks[0]?.onGoAway(10_000)
+  expect(await w.until('waiting')).toMatchObject({ retryIn: 7500, leaving: true })
+  expect(w.lost).toBe(0)
+  first.tunnel.session.close(new AppError('ERR_TUNNEL_CLOSED'))
+  for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve))
+  expect(w.lost).toBe(1)
+  w.clock.advance(pause - 1)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(w.attempts()).toBe(1)
+  w.clock.advance(1)
+  await w.until('connected')
   w.stop.abort()
   await w.done
 })
