@@ -8,6 +8,8 @@ export interface Leg {
   /** It fell because its proxy leaves; what came of it serves until it has left. */
   lingers(): void
   left(): void
+  /** A dial failed; `same`: it led to where the other leg is. How many such in a row there were, this one included. */
+  failed(same: boolean): number
   /** That proxy was met at this address. */
   passedBy(address: string, proxyId: ProxyId): void
 }
@@ -37,11 +39,13 @@ export function createLegs(): Legs {
   const many = new Promise<void>((resolve) => (enough = resolve))
 
   const leg = (): Leg => {
+    let same = 0
     const own: Leg = {
       stands(proxyId) {
         at.set(own, proxyId)
         last.set(own, proxyId)
         lingering.delete(own)
+        same = 0
       },
       fell: () => void at.delete(own),
       lingers() {
@@ -49,6 +53,7 @@ export function createLegs(): Legs {
         if (proxyId) lingering.set(own, proxyId)
       },
       left: () => void lingering.delete(own),
+      failed: (again) => (same = again ? same + 1 : 0),
       passedBy: (address, proxyId) => void met.set(address, proxyId),
     }
     return own

@@ -11,6 +11,7 @@ import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
+import { backoff } from '../net/backoff.ts'
 import { dialFirst } from '../net/dial-first.ts'
 import { keepConnected, type ConnectionState, type ReconnectHooks } from '../net/reconnect.ts'
 import { onNetworkChange } from '../net/network-change.ts'
@@ -205,10 +206,13 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       },
       onDoubt: (fn) => onNetworkChange(clock, fn),
       awaited: () => dispatch.waiting,
-      pause: (attempt, error) =>
-        error?.code === 'ERR_TUNNEL_ALREADY_HERE' && attempt >= LIMITS.sameProxyTries.value
-          ? LATER * (0.5 + random.float() / 2)
-          : undefined,
+      pause(_attempt, error) {
+        const same = leg.failed(error?.code === 'ERR_TUNNEL_ALREADY_HERE')
+        if (same === 0) return undefined
+        // Proxies are there, whatever failed before: only these tries count.
+        if (same > LIMITS.sameProxyTries.value) return LATER * (0.5 + random.float() / 2)
+        return backoff(same - 1, error, random)
+      },
     })
 
   deps.onState({ state: 'connecting', error: undefined })

@@ -33,3 +33,14 @@ test('one that lingers is not counted beside one that stands', () => {
   legs.second.fell()
   expect(legs.serving()).toEqual([one])
 })
+
+// Behind one address nothing but the next dial tells where it leads. After an outage of many tries the count began at its end, and the
+// second tunnel waited for most of a minute.
+test('dials that led to the same proxy are counted by themselves, and only in a row', () => {
+  const { first } = createLegs()
+  expect([false, false, true, true, false, true].map((same) => first.failed(same))).toEqual([
+    0, 0, 1, 2, 0, 1,
+  ])
+  first.stands(one)
+  expect(first.failed(true)).toBe(1)
+})
