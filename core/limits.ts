@@ -279,7 +279,7 @@ export const LIMITS = {
     'How far a proxy reads back for services that left, because the clocks of those who wrote it down differ.',
   ),
   policyFreshness: limit(
-    30 * second,
+    60 * second,
     'ms',
     'Age of a freshness stamp after which a new one is signed.',
   ),
@@ -528,9 +528,9 @@ export const LIMITS = {
 
   // Agent
   policyPollAgent: limit(
-    60 * second,
+    120 * second,
     'ms',
-    'An agent that got no fresh word about the policy for this long asks the control plane itself.',
+    'An agent whose newest word about the policy is older than this asks the control plane itself; it looks every 15 to 30 s.',
   ),
   policyDoubt: limit(
     1 * second,

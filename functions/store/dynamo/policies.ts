@@ -116,6 +116,7 @@ export function createPolicyStore(deps: {
         if (still) return { version, roles, users, locks }
       }
     },
+    head,
     signed,
     async publish(policy) {
       const { version, digest } = policy
