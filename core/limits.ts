@@ -377,6 +377,11 @@ export const LIMITS = {
     'ms',
     'How long both ends keep a stream whose tunnel broke; it ends when it is not resumed by then.',
   ),
+  lastWords: limit(
+    3 * second,
+    'ms',
+    'What ssh still had to say when it went is delivered within this, or not at all.',
+  ),
   resumeAttempt: limit(2 * second, 'ms', 'One try to resume a stream; then the next is made.'),
   resumeAckDelay: limit(
     250,
