@@ -273,6 +273,11 @@ export const LIMITS = {
 
   // Policy and locks
   policyPoll: limit(1 * second, 'ms', 'How often a proxy reads the policy version.'),
+  departureOverlap: limit(
+    5 * minute,
+    'ms',
+    'How far a proxy reads back for services that left, because the clocks of those who wrote it down differ.',
+  ),
   policyFreshness: limit(
     60 * second,
     'ms',
