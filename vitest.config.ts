@@ -1,13 +1,16 @@
 // One vitest set-up for every folder of test/: real peers and several processes share two cores, so files run in few workers.
 import { defineConfig } from 'vitest/config'
+import { namedForks } from './test/support/named-forks.ts'
 
 const FAULTS = 'test/integration/faults/**/*.test.ts'
 
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    pool: 'forks',
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    // How long a test may wait is no claim: a busy machine takes longer and is not wrong.
+    expect: { poll: { timeout: 30_000 } },
+    pool: namedForks,
     projects: [
       {
         extends: true,
