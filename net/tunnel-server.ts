@@ -12,7 +12,7 @@ import { checkProofMessage, makeChallenge, type OwnIdentity } from '../core/tunn
 import { decodeHello, decodeProof, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
 import { createSession, type Session } from '../core/tunnel/session.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
-import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
+import { limitsWith, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
 import { HandshakeChannel } from './handshake-channel.ts'
@@ -36,9 +36,8 @@ export function tunnelUpgrade(
 
 export interface AcceptedTunnel {
   readonly session: Session
-  /** Verified: chain, time and possession of the key. */
+  /** Verified: chain, time and possession of the key. The certificate itself is not kept: it would be a fifth of an idle tunnel. */
   readonly identity: Identity
-  readonly certificate: Certificate
   readonly purpose: TunnelPurpose
   readonly connId: ConnId
 }
@@ -57,12 +56,7 @@ export interface TunnelServerOptions {
   readonly random: Random
   readonly budget: WindowBudget
   /** Throws (or rejects with) an AppError to refuse: ERR_LOCKED, ERR_TUNNEL_ALREADY_HERE, … Runs before `welcome`. */
-  authorise(
-    identity: Identity,
-    purpose: TunnelPurpose,
-    connId: ConnId,
-    certificate: Certificate,
-  ): void | Promise<void>
+  authorise(identity: Identity, purpose: TunnelPurpose, connId: ConnId): void | Promise<void>
   onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void
   onGoAway?: ((tunnel: AcceptedTunnel) => void) | undefined
   onSuspect?: ((suspect: boolean, tunnel: AcceptedTunnel) => void) | undefined
@@ -115,27 +109,37 @@ async function shakeHands(
     isOwnAddress: (dialled) => options.isOwnAddress(dialled),
   })
   channel.send(ours)
-  const proven = checkProofMessage(said, ours, await channel.receive(decodeProof), {
+  const { identity } = checkProofMessage(said, ours, await channel.receive(decodeProof), {
     cluster,
     hostCas: options.hostCas(),
     userCas: options.userCas(),
     now: clock.now(),
   })
+  const { purpose } = said
   const connId = newId('conn', clock.now(), options.random)
-  await options.authorise(proven.identity, said.purpose, connId, proven.certificate)
-  const limits = { ...TUNNEL_LIMITS, ...options.limits }
+  await options.authorise(identity, purpose, connId)
+  return begin(channel, options, { identity, purpose, connId })
+}
+
+/** Apart from the handshake, because a session keeps what its callbacks could see: certificates and nonces would stay with it. */
+function begin(
+  channel: HandshakeChannel,
+  options: TunnelServerOptions,
+  proven: Omit<AcceptedTunnel, 'session'>,
+): AcceptedTunnel {
+  const { clock, budget } = options
+  const limits = limitsWith(options.limits)
   channel.send({
     type: 'welcome',
-    connId,
+    connId: proven.connId,
     keepAlive: { pingIdleMs: limits.pingIdle, deadAfterMs: limits.deadAfter },
   })
-  const { purpose } = said
   return channel.become((transport) => {
     // Its callbacks come later than this turn, when `tunnel` stands.
     const session = createSession(transport, {
       side: 'server',
       clock,
-      budget: options.budget,
+      budget,
       limits,
       onOpen: (stream, payload) => options.onOpen(stream, payload, tunnel),
       onGoAway: () => options.onGoAway?.(tunnel),
@@ -143,7 +147,7 @@ async function shakeHands(
       onClose: (err) => options.onClose?.(err, tunnel),
       onCallbackError: options.onCallbackError,
     })
-    const tunnel: AcceptedTunnel = { ...proven, purpose, connId, session }
+    const tunnel: AcceptedTunnel = { ...proven, session }
     return tunnel
   })
 }
