@@ -1,5 +1,6 @@
 // One vitest set-up for every folder of test/: real peers and several processes share two cores, so files run in few workers.
 import { defineConfig } from 'vitest/config'
+import { namedForks } from './test/support/named-forks.ts'
 
 const FAULTS = 'test/integration/faults/**/*.test.ts'
 
@@ -7,7 +8,7 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    pool: 'forks',
+    pool: namedForks,
     projects: [
       {
         extends: true,

@@ -100,6 +100,16 @@ export const ERRORS = {
     caller(503, 'The other end cannot be reached', 'Check the address and the network.', 5),
     'upstream',
   ),
+  // A person is told at once; an agent goes on trying, for its proxy may be mended without it.
+  ERR_FORWARD_PROXY: again(
+    caller(
+      502,
+      'The forward proxy does not let this through',
+      'Check the login in HTTPS_PROXY and that it allows CONNECT to the address; NO_PROXY takes an address out.',
+      5,
+    ),
+    'caller',
+  ),
   ERR_CLOCK: again(
     caller(401, 'The clocks disagree', 'Set the clock of this machine (NTP).', 3),
     'caller',

@@ -273,8 +273,13 @@ export const LIMITS = {
 
   // Policy and locks
   policyPoll: limit(1 * second, 'ms', 'How often a proxy reads the policy version.'),
+  departureOverlap: limit(
+    5 * minute,
+    'ms',
+    'How far a proxy reads back for services that left, because the clocks of those who wrote it down differ.',
+  ),
   policyFreshness: limit(
-    30 * second,
+    60 * second,
     'ms',
     'Age of a freshness stamp after which a new one is signed.',
   ),
@@ -371,6 +376,11 @@ export const LIMITS = {
     60 * second,
     'ms',
     'How long both ends keep a stream whose tunnel broke; it ends when it is not resumed by then.',
+  ),
+  lastWords: limit(
+    3 * second,
+    'ms',
+    'What ssh still had to say when it went is delivered within this, or not at all.',
   ),
   resumeAttempt: limit(2 * second, 'ms', 'One try to resume a stream; then the next is made.'),
   resumeAckDelay: limit(
@@ -528,9 +538,9 @@ export const LIMITS = {
 
   // Agent
   policyPollAgent: limit(
-    60 * second,
+    120 * second,
     'ms',
-    'An agent that got no fresh word about the policy for this long asks the control plane itself.',
+    'An agent whose newest word about the policy is older than this asks the control plane itself; it looks every 15 to 30 s.',
   ),
   policyDoubt: limit(
     1 * second,

@@ -1,6 +1,6 @@
 /**
- * Asks the control plane for the policy when nobody pushed it: at the start, when a stamp names a version we lack, and after a
- * minute without a fresh word. A push through the tunnel makes these calls rare.
+ * Asks the control plane for the policy when nobody pushed it: at the start, when a stamp names a version we lack, and after two
+ * minutes without a fresh word. A push through the tunnel makes these calls rare.
  */
 import { freshnessAnswer, policyAnswer } from '../../core/api/policy.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
@@ -116,8 +116,8 @@ export function createPolicyRefresh(options: PolicyRefreshOptions): PolicyRefres
           failures += 1
           log.warn('policy.not_refreshed', { reason: reasonOf(e) })
         }
-        // A stamp is up to 30 s old when it is made, so age alone must not make us ask in a tight loop.
-        const pause = failures > 0 ? backoff(failures, random) : poll * (0.5 + 0.5 * random.float())
+        // A stamp that we are given is up to LIMITS.policyFreshness old, half of `poll`: looking more often does not ask more often.
+        const pause = failures > 0 ? backoff(failures, random) : (poll / 8) * (1 + random.float())
         await sleep(clock, pause, signal).catch(() => undefined)
       }
     },

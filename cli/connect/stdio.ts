@@ -5,8 +5,10 @@
 import { fstatSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { systemClock } from '../../core/clock.ts'
 import { AppError, badField } from '../../core/errors.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
+import { whenOrphaned } from './parent.ts'
 import { loadProfile } from './profile.ts'
 import { openProxySession, type ResourceName } from './session.ts'
 import type { ForwardProxy } from '../../net/forward-proxy.ts'
@@ -103,11 +105,17 @@ export async function runStdio(options: StdioOptions): Promise<void> {
   // ssh may leave while we are still dialling.
   const early = (): void => ending.abort(new AppError('ERR_STREAM_RESET', 'ssh is gone'))
   stdout.once('error', early)
+  const orphaned = whenOrphaned(
+    () => process.ppid,
+    systemClock,
+    () => stdout.destroy(new AppError('ERR_STREAM_RESET', 'ssh is gone')),
+  )
   try {
     const { stream } = await session.open({ kind: options.kind ?? 'node', name })
     stdout.off('error', early)
     await joinStdio(stream, stdin, stdout)
   } finally {
+    orphaned.cancel()
     stdin.destroy()
     session.close()
   }

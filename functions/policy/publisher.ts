@@ -13,13 +13,18 @@ import { LIMITS } from '../../core/limits.ts'
 import type { PolicyDeps } from '../deps.ts'
 import { namedAgents } from './token-locks.ts'
 import { publishCas } from './signed-cas.ts'
-import type { SignedFreshness, SignedPolicy } from '../store/policy-store.ts'
+import type { SignedFreshness, SignedHead, SignedPolicy } from '../store/policy-store.ts'
 
 export interface PolicyPublisher {
   /** The signed document of the version in force now. Strongly consistent. */
   current(): Promise<SignedPolicy>
   /** A stamp for this document, at most LIMITS.policyFreshness old. */
-  freshness(policy: SignedPolicy): Promise<SignedFreshness>
+  freshness(policy: SignedHead): Promise<SignedFreshness>
+  /**
+   * A stamp for the version in force now, as young. Proxies ask for it day and night, so the document, which may have megabytes, is
+   * read only when nobody has looked at its age for a while.
+   */
+  stamp(): Promise<SignedFreshness>
 }
 
 type Deps = Pick<PolicyDeps, 'cluster' | 'cas' | 'clock' | 'policySigner'> & {
@@ -69,41 +74,48 @@ export function createPolicyPublisher(deps: Deps): PolicyPublisher {
   }
   // Parsing megabytes for each poll would be waste: what was found young stays so until then.
   let checked: { readonly digest: string; readonly at: Instant } | undefined
+  const foundYoung = ({ digest }: SignedHead, now: Instant): boolean =>
+    checked?.digest === digest && now - checked.at < LIMITS.policyTtl.value / 100
   const needsBump = (signed: SignedPolicy, now: Instant): boolean => {
-    if (checked?.digest === signed.digest && now - checked.at < LIMITS.policyTtl.value / 100)
-      return false
+    if (foundYoung(signed, now)) return false
     if (isOld(signed, now)) return true
     checked = { digest: signed.digest, at: now }
     return false
   }
 
+  async function current(): Promise<SignedPolicy> {
+    const now = clock.now()
+    const [version, signed] = await Promise.all([store.version(), store.signed()])
+    if (signed && signed.version >= version && !needsBump(signed, now)) return signed
+    if (signed && signed.version >= version) await store.bump()
+    const published = await sign(now)
+    invariant(published.version >= version, 'a published policy is as new as the version read')
+    return published
+  }
+
+  const isFresh = (stamp: SignedFreshness | undefined, version: number): stamp is SignedFreshness =>
+    stamp !== undefined &&
+    stamp.version >= version &&
+    clock.now() - stamp.issued < LIMITS.policyFreshness.value
+
+  async function freshness({ version, digest }: SignedHead): Promise<SignedFreshness> {
+    const stamp = await store.freshness()
+    if (isFresh(stamp, version)) return stamp
+    const now = clock.now()
+    const claims: Freshness = { cluster, version, digest, issued: seconds(now) }
+    const jws = await jwsSign(policySigner(), { typ: FRESHNESS_TYP }, claims)
+    return store.publishFreshness({ version, issued: now, jws })
+  }
+
   return {
-    async current() {
-      const now = clock.now()
-      const [version, signed] = await Promise.all([store.version(), store.signed()])
-      if (signed && signed.version >= version && !needsBump(signed, now)) return signed
-      if (signed && signed.version >= version) await store.bump()
-      const published = await sign(now)
-      invariant(published.version >= version, 'a published policy is as new as the version read')
-      return published
-    },
-    async freshness(policy) {
-      const now = clock.now()
-      const stamp = await store.freshness()
-      if (
-        stamp &&
-        stamp.version >= policy.version &&
-        now - stamp.issued < LIMITS.policyFreshness.value
-      )
-        return stamp
-      const claims: Freshness = {
-        cluster,
-        version: policy.version,
-        digest: policy.digest,
-        issued: seconds(now),
-      }
-      const jws = await jwsSign(policySigner(), { typ: FRESHNESS_TYP }, claims)
-      return store.publishFreshness({ version: policy.version, issued: now, jws })
+    current,
+    freshness,
+    async stamp() {
+      const [version, newest] = await Promise.all([store.version(), store.freshness()])
+      if (isFresh(newest, version)) return newest
+      const head = await store.head()
+      const known = head && head.version >= version && foundYoung(head, clock.now())
+      return freshness(known ? head : await current())
     },
   }
 }

@@ -40,7 +40,7 @@ export function policyRoutes(app: VerbApp, deps: PolicyDeps): void {
 
   app.get('/v1/policy/freshness', async (c: Ctx) => {
     await enforcersOnly(deps, c)
-    const stamp = await publisher.freshness(await publisher.current())
+    const stamp = await publisher.stamp()
     const answer: FreshnessAnswer = { version: stamp.version, freshness: stamp.jws }
     return c.json(answer)
   })

@@ -18,6 +18,9 @@ export interface SignedPolicy {
   readonly jws: string
 }
 
+/** Which document is the newest, without its text. */
+export type SignedHead = Omit<SignedPolicy, 'jws'>
+
 export interface SignedFreshness {
   readonly version: number
   readonly issued: Instant
@@ -34,6 +37,8 @@ export interface PolicyStore {
    * in it is newer than the version says, never older, and the bump that made it so calls for the next one. Strongly consistent.
    */
   snapshot(now: Instant): Promise<PolicySnapshot>
+  /** Which document is the newest; one read, however large it is. Strongly consistent. */
+  head(): Promise<SignedHead | undefined>
   /** The newest signed document. Strongly consistent. */
   signed(): Promise<SignedPolicy | undefined>
   /**

@@ -87,8 +87,10 @@ export function idleMonth(results: CostResults, agents: number, profile: Profile
   const used = plus(
     times(of('renewal'), renewals),
     times(of('freshness'), stamps * proxies),
-    // Whoever asks first in 30 s has it signed and stored.
-    times({ ...NOTHING, signs: 1, writeUnits: 1, writeRequests: 1 }, stamps),
+    // Calls are rarer than LIMITS.caRefresh: each finds what its function knows of the CAs too old.
+    times(of('CAs read again'), renewals + stamps * proxies),
+    // Whoever asks first in LIMITS.policyFreshness has it signed, from the newest document's head, and stored.
+    times({ ...NOTHING, readUnits: 2, signs: 1, writeUnits: 1, writeRequests: 1 }, stamps),
   )
   const plane = priced(used)
   const storage = (agents * ASSUMED.itemsPerAgent * bytes.item * PRICES.dynamoGb) / 1e9
@@ -193,7 +195,7 @@ ${shown
   )
   .join('\n')}
 
-Each HTTP API request is one invocation of a function. A join is challenge and join of one service; \`announce\` follows it. Units are DynamoDB's: a write per KiB, twice in a transaction, once more for
+Each HTTP API request is one invocation of a function. The rows of the CAs are read by the first call after ${LIMITS.caRefresh.value / 1000} s, and are in no other row. A join is challenge and join of one service; \`announce\` follows it. Units are DynamoDB's: a write per KiB, twice in a transaction, once more for
 an item in an index. An idle agent costs no write in an hour (\`test/integration/aws/cost.test.ts\` runs an hour of a real proxy on a hand clock); a proxy writes its lease ${perHour(LIMITS.leaseRenew.value)} times and reads the policy
 version ${perHour(LIMITS.policyPoll.value)} times.
 

@@ -1,7 +1,13 @@
 /** The signed policy: the same bytes for a version, fresh stamps, everything an agent needs to decide. */
 import { createHash, createPublicKey } from 'node:crypto'
 import { afterAll, describe, expect, test } from 'vitest'
-import { FRESHNESS_HEADER, FRESHNESS_TYP, POLICY_TYP, policyAnswer } from '../../core/api/policy.ts'
+import {
+  FRESHNESS_HEADER,
+  FRESHNESS_TYP,
+  freshnessAnswer,
+  POLICY_TYP,
+  policyAnswer,
+} from '../../core/api/policy.ts'
 import { jwsVerify } from '../../core/certs/jws.ts'
 import { freshness, type Policy } from '../../core/domain/policy.ts'
 import { joined, mint } from './support/machine.ts'
@@ -69,7 +75,7 @@ describe('the policy', () => {
 })
 
 describe('the freshness stamp', () => {
-  test('names version and digest of the policy, and is shared for 30 s', async () => {
+  test('names version and digest of the policy, and is shared for a minute', async () => {
     const who = await world.proxy()
     const take = async () => policyAnswer.parse((await world.as(who, 'GET', '/v1/policy')).body)
     const one = await take()
@@ -80,7 +86,7 @@ describe('the freshness stamp', () => {
       version: one.version,
       digest: createHash('sha256').update(payload).digest('base64url'),
     })
-    world.later(29_000)
+    world.later(59_000)
     expect((await take()).freshness).toBe(one.freshness)
     world.later(2_000)
     const later = await take()
@@ -88,5 +94,22 @@ describe('the freshness stamp', () => {
     expect(later.policy).toBe(one.policy)
     const alone = await world.as(who, 'GET', '/v1/policy/freshness')
     expect(alone.body).toEqual({ version: later.version, freshness: later.freshness })
+  })
+  // Proxies ask for nothing else, day and night: what it is answered from must not lag behind, nor let the document run out.
+  test('asked for alone names a change at once, and has the document made anew before it runs out', async () => {
+    const alone = async () => {
+      const { body } = await world.as(await world.proxy(), 'GET', '/v1/policy/freshness')
+      const { freshness: token } = freshnessAnswer.parse(body)
+      return freshness.parse(await verify(token, FRESHNESS_TYP))
+    }
+    const before = await alone()
+    await world.user('gil', ['access'])
+    const after = await alone()
+    expect(after.version).toBe(before.version + 1)
+    expect(after.digest).not.toBe(before.digest)
+    world.later(61_000)
+    expect(await alone()).toMatchObject({ version: after.version, digest: after.digest })
+    world.later(4 * 24 * 3_600_000)
+    expect((await alone()).version).toBe(after.version + 1)
   })
 })

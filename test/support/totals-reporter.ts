@@ -1,7 +1,14 @@
-/** Prints the closing line of totals that CI reads: `N passed, N failed`. */
+/** Prints the closing line of totals that CI reads: `N passed, N failed`, and before it which test processes died. */
 import type { Reporter, TestModule } from 'vitest/node'
+import { TEST_PROCESS_DIED } from './named-forks.ts'
 
 export default class TotalsReporter implements Reporter {
+  readonly #died: string[] = []
+
+  constructor() {
+    process.on(TEST_PROCESS_DIED, (said: string) => this.#died.push(said))
+  }
+
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
     const count = { passed: 0, failed: errors.length, skipped: 0 }
     for (const module of modules) {
@@ -14,6 +21,7 @@ export default class TotalsReporter implements Reporter {
       if (ran === 0 && module.state() === 'failed') count.failed += 1
     }
     const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : ''
+    for (const said of this.#died) process.stdout.write(`\n${said}\n`)
     process.stdout.write(`\n${count.passed} passed, ${count.failed} failed${skipped}\n`)
   }
 }
