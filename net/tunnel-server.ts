@@ -3,7 +3,8 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Identity } from '../core/certs/identity.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Instant } from '../core/clock.ts'
+import { issuedAt } from '../core/domain/departure.ts'
 import { toAppError, type AppError } from '../core/errors.ts'
 import { newId, type ConnId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -38,6 +39,8 @@ export interface AcceptedTunnel {
   readonly session: Session
   /** Verified: chain, time and possession of the key. The certificate itself is not kept: it would be a fifth of an idle tunnel. */
   readonly identity: Identity
+  /** When that certificate was issued. */
+  readonly issued: Instant
   readonly purpose: TunnelPurpose
   readonly connId: ConnId
 }
@@ -56,7 +59,12 @@ export interface TunnelServerOptions {
   readonly random: Random
   readonly budget: WindowBudget
   /** Throws (or rejects with) an AppError to refuse: ERR_LOCKED, ERR_TUNNEL_ALREADY_HERE, … Runs before `welcome`. */
-  authorise(identity: Identity, purpose: TunnelPurpose, connId: ConnId): void | Promise<void>
+  authorise(
+    identity: Identity,
+    purpose: TunnelPurpose,
+    connId: ConnId,
+    certificate: Certificate,
+  ): void | Promise<void>
   onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void
   onGoAway?: ((tunnel: AcceptedTunnel) => void) | undefined
   onSuspect?: ((suspect: boolean, tunnel: AcceptedTunnel) => void) | undefined
@@ -109,16 +117,21 @@ async function shakeHands(
     isOwnAddress: (dialled) => options.isOwnAddress(dialled),
   })
   channel.send(ours)
-  const { identity } = checkProofMessage(said, ours, await channel.receive(decodeProof), {
-    cluster,
-    hostCas: options.hostCas(),
-    userCas: options.userCas(),
-    now: clock.now(),
-  })
+  const { identity, certificate } = checkProofMessage(
+    said,
+    ours,
+    await channel.receive(decodeProof),
+    {
+      cluster,
+      hostCas: options.hostCas(),
+      userCas: options.userCas(),
+      now: clock.now(),
+    },
+  )
   const { purpose } = said
   const connId = newId('conn', clock.now(), options.random)
-  await options.authorise(identity, purpose, connId)
-  return begin(channel, options, { identity, purpose, connId })
+  await options.authorise(identity, purpose, connId, certificate)
+  return begin(channel, options, { identity, issued: issuedAt(certificate), purpose, connId })
 }
 
 /** Apart from the handshake, because a session keeps what its callbacks could see: certificates and nonces would stay with it. */
