@@ -20,12 +20,11 @@ function session() {
     exit: () => undefined,
   })
   // A client that types nothing: what the session writes to it is noted, and nothing comes back.
-  const write = (chunk: Buffer, done?: unknown): boolean => {
+  channel.write = ((chunk: Buffer, done?: () => void): boolean => {
     sent.push(Buffer.from(chunk))
-    if (typeof done === 'function') done()
+    done?.()
     return true
-  }
-  channel.write = write as typeof channel.write
+  }) as typeof channel.write
   let exit: (exit: ProgramExit) => void = () => undefined
   const exited = new Promise<ProgramExit>((resolve) => (exit = resolve))
   const ended = new Promise<number>((resolve) => {
