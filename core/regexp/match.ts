@@ -31,7 +31,7 @@ function statesOf(pattern: Pattern): readonly State[] {
     return state
   }
   const here = (): number => states.length
-  const fork = (...to: number[]) => add({ is: 'fork' as const, to: to as readonly number[] })
+  const fork = (...to: number[]) => add({ is: 'fork' as const, to })
 
   let steps = 0
   function write(part: Pattern): void {
