@@ -426,6 +426,11 @@ export const LIMITS = {
     'count',
     'New connections that begin in one turn of the event loop; the others wait, and the newest is next.',
   ),
+  acceptBacklog: limit(
+    4096,
+    'count',
+    'Connections that the kernel holds until the process takes them (no more than net.core.somaxconn). What it drops comes again after a second or three.',
+  ),
   acceptWaiting: limit(
     8192,
     'count',

@@ -151,8 +151,8 @@ export function createPeers(deps: PeersDeps): Peers {
   }
 
   function tunnelOf(accepted: AcceptedTunnel, source: string): Tunnel {
-    const { identity, certificate, session, connId } = accepted
-    const common = { issued: issuedAt(certificate), session, connId }
+    const { identity, issued, session, connId } = accepted
+    const common = { issued, session, connId }
     if (identity.kind === 'user') return { kind: 'user', identity, ...common, source }
     if (identity.kind === 'proxy') return { kind: 'peer', identity, ...common }
     const opened = clock.now()
