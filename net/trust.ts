@@ -29,38 +29,43 @@ export interface Trust {
    */
   readonly anyProxy?: boolean
 }
+const MINIMUM = { minVersion: 'TLSv1.2' } as const
 export const systemTrust: Trust = { system: true, ca: [] }
 
-/** Reading the machine's 150 roots takes 30 ms of a processor, which an agent that redials has better uses for. */
-const CONTEXTS_KEPT = 4
+/** Contexts kept: of one cluster before and after a rotation, with and without the system's roots, and of a few more. */
+const CONTEXTS = 8
 const contexts = new Map<string, SecureContext>()
 
-function contextOf(ca: readonly string[]): SecureContext {
-  const key = ca.join()
-  const context = contexts.get(key) ?? createSecureContext({ ca: [...ca], minVersion: MIN_VERSION })
-  // The one that was not used for the longest time goes first.
+/**
+ * OpenSSL reads each root anew for each context, 140 of them in tens of milliseconds: as long as a handshake takes several times over.
+ * So one context serves every connection of the same trust. Sessions are not in it: nothing is resumed.
+ */
+function contextOf({ system, ca }: Trust): SecureContext {
+  const more = [...(system ? extraRoots() : []), ...ca]
+  const key = `${system}\0${more.join('\0')}`
+  const known = contexts.get(key)
+  const context =
+    known ??
+    createSecureContext({
+      ...MINIMUM,
+      ca: [...(system ? rootCertificates : []), ...more],
+    })
+  // Insertion order is the order of use.
   contexts.delete(key)
   contexts.set(key, context)
-  for (const oldest of contexts.keys()) {
-    if (contexts.size <= CONTEXTS_KEPT) break
-    contexts.delete(oldest)
-  }
+  const oldest = contexts.keys().next()
+  if (contexts.size > CONTEXTS && !oldest.done) contexts.delete(oldest.value)
   return context
 }
 
-const MIN_VERSION = 'TLSv1.2'
-
 /** Options for `tls.connect` and `https.request`. */
 export function tlsOptions(trust: Trust): ConnectionOptions {
-  const base: ConnectionOptions = { minVersion: MIN_VERSION, rejectUnauthorized: true }
+  const base: ConnectionOptions = { ...MINIMUM, rejectUnauthorized: true }
   // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
   if (trust.system && trust.ca.length === 0) return base
   return {
     ...base,
-    secureContext: contextOf([
-      ...(trust.system ? [...rootCertificates, ...extraRoots()] : []),
-      ...trust.ca,
-    ]),
+    secureContext: contextOf(trust),
     ...(trust.anyProxy && {
       checkServerIdentity: (host: string, shown: PeerCertificate) => {
         const wrong = checkServerIdentity(host, shown)
