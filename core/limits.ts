@@ -199,6 +199,11 @@ export const LIMITS = {
     'count',
     'Names, texts and operators of an expression; more are refused.',
   ),
+  regexpStates: limit(
+    1000,
+    'count',
+    'States of a regular expression, about one for each character and as many again for each repetition; a larger one is refused.',
+  ),
   expressionDepth: limit(24, 'count', 'Nesting of an expression; deeper is refused.'),
   expressionSet: limit(
     1024,
