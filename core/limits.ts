@@ -106,6 +106,11 @@ export const LIMITS = {
   resourcesPerAgent: limit(500, 'count', 'Apps, databases and clusters one agent may announce.'),
   configFile: limit(256 * KiB, 'bytes', 'postern.yaml, before it is parsed.'),
   yamlAliases: limit(20, 'count', 'Aliases in one YAML document, against expansion bombs.'),
+  yamlNesting: limit(
+    64,
+    'count',
+    'Levels of brackets, or of `- ` and `? ` on one line, in a YAML file; deeper ones are refused unparsed.',
+  ),
 
   // Tokens, joining, certificates
   tokenTtlDefault: limit(30 * minute, 'ms', 'Life of a join token when none is asked for.'),
@@ -407,6 +412,16 @@ export const LIMITS = {
     256 * MiB,
     'bytes',
     'Sum of what resumable streams may hold above replayMin in one process; above it they do not grow.',
+  ),
+  lookUpAfter: limit(
+    5_000,
+    'ms',
+    'An agent whose proxy fell asks the control plane where proxies are after this and a part of lookUpSpread, unless it is connected by then.',
+  ),
+  lookUpSpread: limit(
+    25_000,
+    'ms',
+    'Over this time agents that lost the same proxy spread their questions.',
   ),
   backoffMin: limit(500, 'ms', 'First pause between two dials, with full jitter.'),
   backoffMax: limit(30 * second, 'ms', 'Longest pause between two dials.'),
