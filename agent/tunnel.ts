@@ -51,6 +51,9 @@ export interface TunnelKeeperDeps {
 /** Pause between two looks for a second proxy, ms, when the last ones led to the same. */
 const LATER = 60_000
 
+/** Dials in a row that may lead to the same proxy by chance, as behind a load balancer, before the list is doubted. */
+const SAME_BEFORE_ASKING = 2
+
 /** Runs until the signal aborts. */
 export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal }): Promise<void> {
   const { kind, held, keeper, clock, random, log, signal, finder } = deps
@@ -214,6 +217,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         if (same === 0) return undefined
         // Proxies are there, whatever failed before: only these tries count.
         if (same > LIMITS.sameProxyTries.value) return LATER * (0.5 + random.float() / 2)
+        // The list may be older than the proxy that was told of: the control plane looks at the leases in its own time.
+        if (same > SAME_BEFORE_ASKING) lookUp()
         return backoff(same - 1, error, random)
       },
     })
