@@ -79,6 +79,11 @@ export const ERRORS = {
     'It exists already or was changed meanwhile',
     'Read it again, then repeat the change.',
   ),
+  ERR_RESTORE_TARGET: caller(
+    409,
+    'The table cannot take this backup',
+    'Name a new --data-dir or table. A restore that was broken off goes on with the very file that it began with.',
+  ),
   ERR_IDEMPOTENCY_MISMATCH: caller(
     409,
     'This Idempotency-Key was used for another request',

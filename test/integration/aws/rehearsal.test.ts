@@ -319,19 +319,24 @@ describe.skipIf(missing('ssh', 'curl'))('a deployed cluster, rehearsed', () => {
     expect(nobody).toMatchObject({ code: 4 })
   })
 
-  test('the key of JWTs is made when the deployer asks, once, and told to everyone', async () => {
+  test('keys of JWTs and of database clients are made when the deployer asks, once', async () => {
     const rotate = cloud.deployed.functions.find(({ id }) => id.startsWith('rotate'))
-    const ask = async () => {
-      const said = await cloud.lambda.invoke(rotate?.arn ?? '', { source: 'postern.jwt' })
+    const invoke = async (source: string) => {
+      const said = await cloud.lambda.invoke(rotate?.arn ?? '', { source })
       if (said.kind !== 'answer') throw new Error(said.message)
-      return said.value as { jwk: Record<string, unknown> }
+      return said.value as Record<string, unknown>
     }
+    const ask = async () =>
+      (await invoke('postern.jwt')) as { readonly jwk: Record<string, unknown> }
     const known = async () => (await curl('GET', '/.well-known/jwks.json')).body['keys']
     expect(await known()).toEqual([])
     const made = await ask()
     expect(made).toMatchObject({ jwk: { kty: 'EC', crv: 'P-256' } })
     expect(await ask()).toEqual(made)
     await expect.poll(known, { timeout: 15_000 }).toEqual([expect.objectContaining(made.jwk)])
+    const ca = await invoke('postern.db_client')
+    expect(ca['certificate']).toMatch(/^-----BEGIN CERTIFICATE-----/)
+    expect(await invoke('postern.db_client')).toEqual(ca)
   })
 
   // Break-glass: functions, gateway and KMS are away. docs/operations/run.md says how long what holds.
