@@ -11,6 +11,7 @@ import type { OwnIdentity } from '../core/tunnel/handshake.ts'
 import { printable } from '../core/tunnel/reset-reason.ts'
 import { backoff } from './backoff.ts'
 import { dialAgent, exchange, type Answer } from './http-exchange.ts'
+import { stayAwake } from './stay-awake.ts'
 import { tlsOptions, type Trust } from './trust.ts'
 import type { ForwardProxy } from './forward-proxy.ts'
 
@@ -156,7 +157,8 @@ export function apiClient(options: ApiClientOptions): ApiClient {
         const error = toAppError(e)
         const pause = pauseAfter(error, method, tries, until - clock.monotonic())
         if (pause === undefined) throw e
-        await sleep(clock, pause, request.signal)
+        const rest = stayAwake()
+        await sleep(clock, pause, request.signal).finally(rest)
       }
   }
 
