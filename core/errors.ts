@@ -120,6 +120,16 @@ export const ERRORS = {
     ),
     'upstream',
   ),
+  // A person is told at once; an agent goes on trying, for its proxy may be mended without it.
+  ERR_FORWARD_PROXY: again(
+    caller(
+      502,
+      'The forward proxy does not let this through',
+      'Check the login in HTTPS_PROXY and that it allows CONNECT to the address; NO_PROXY takes an address out.',
+      5,
+    ),
+    'caller',
+  ),
   ERR_CLOCK: again(
     caller(401, 'The clocks disagree', 'Set the clock of this machine (NTP).', 3),
     'caller',

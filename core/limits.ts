@@ -199,6 +199,11 @@ export const LIMITS = {
     'count',
     'Names, texts and operators of an expression; more are refused.',
   ),
+  regexpStates: limit(
+    1000,
+    'count',
+    'States of a regular expression, about one for each character and as many again for each repetition; a larger one is refused.',
+  ),
   expressionDepth: limit(24, 'count', 'Nesting of an expression; deeper is refused.'),
   expressionSet: limit(
     1024,
@@ -273,6 +278,11 @@ export const LIMITS = {
 
   // Policy and locks
   policyPoll: limit(1 * second, 'ms', 'How often a proxy reads the policy version.'),
+  departureOverlap: limit(
+    5 * minute,
+    'ms',
+    'How far a proxy reads back for services that left, because the clocks of those who wrote it down differ.',
+  ),
   policyFreshness: limit(
     60 * second,
     'ms',
@@ -377,6 +387,11 @@ export const LIMITS = {
     'ms',
     'How long both ends keep a stream whose tunnel broke; it ends when it is not resumed by then.',
   ),
+  lastWords: limit(
+    3 * second,
+    'ms',
+    'What ssh still had to say when it went is delivered within this, or not at all.',
+  ),
   resumeAttempt: limit(2 * second, 'ms', 'One try to resume a stream; then the next is made.'),
   resumeAckDelay: limit(
     250,
@@ -420,6 +435,11 @@ export const LIMITS = {
     4,
     'count',
     'New connections that begin in one turn of the event loop; the others wait, and the newest is next.',
+  ),
+  acceptBacklog: limit(
+    4096,
+    'count',
+    'Connections that the kernel holds until the process takes them (no more than net.core.somaxconn). What it drops comes again after a second or three.',
   ),
   acceptWaiting: limit(
     8192,

@@ -20,7 +20,7 @@ export interface DialOptions {
 /** Answer header of a CONNECT proxy, bytes; more is refused. */
 const PROXY_ANSWER_MAX = 16 * 1024
 
-/** Rejects with ERR_UNREACHABLE, ERR_TIMEOUT or the signal's reason. The socket has no listeners left. */
+/** Rejects with ERR_UNREACHABLE, ERR_FORWARD_PROXY, ERR_TIMEOUT or the signal's reason. The socket has no listeners left. */
 export async function dial(options: DialOptions): Promise<Socket> {
   const gaveUp = new AbortController()
   const stop = (reason: unknown) => gaveUp.abort(reason)
@@ -57,6 +57,10 @@ const unreachable = (host: string, cause: unknown): AppError => {
     internal: cause instanceof Error ? cause.message : String(cause),
   })
 }
+
+/** The resolver answered that there is no such name, which is another thing than no answer. */
+export const isUnknownName = (e: AppError): boolean =>
+  (e.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOTFOUND'
 
 /** Makes a socket and waits for its event; an abort or an error destroys it. */
 function ready<S extends Socket>(
@@ -131,7 +135,13 @@ async function throughProxy(
 ): Promise<Socket> {
   const host = proxy.hostname.replace(/^\[|\]$/g, '')
   const port = Number(proxy.port || 80)
-  const socket = await ready(() => connectTcp({ host, port, noDelay: true }), 'connect', signal)
+  const socket = await ready(
+    () => connectTcp({ host, port, noDelay: true }),
+    'connect',
+    signal,
+  ).catch((e: unknown) => {
+    throw signal.aborted ? e : unreachable(`The HTTPS proxy ${proxy.host}`, e)
+  })
   const target = `${isIP(options.host) === 6 ? `[${options.host}]` : options.host}:${options.port}`
   const user = decodeURIComponent(proxy.username)
   const login = Buffer.from(`${user}:${decodeURIComponent(proxy.password)}`).toString('base64')
@@ -140,9 +150,16 @@ async function throughProxy(
   const head = await readHead(socket, signal)
   if (/^HTTP\/1\.[01] 2\d\d[ \r]/.test(head)) return socket
   socket.destroy()
-  throw new AppError('ERR_UNREACHABLE', `The HTTPS proxy ${host} refused`, {
-    internal: head.slice(0, head.indexOf('\r')).slice(0, 200),
-  })
+  throw refusal(head.slice(0, head.indexOf('\r')).slice(0, 200), proxy.host, target)
+}
+
+/** 4xx: the proxy does not want this, and will not want it the next time. 5xx: it did not get there itself. */
+function refusal(line: string, proxy: string, target: string): AppError {
+  const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(line)?.[1])
+  const why = status === 407 ? 'its login' : `a connection to ${target}`
+  const code = status >= 400 && status < 500 ? 'ERR_FORWARD_PROXY' : 'ERR_UNREACHABLE'
+  const message = `The HTTPS proxy ${proxy} refused ${why}${status ? ` (${status})` : ''}`
+  return new AppError(code, message, { internal: line })
 }
 
 /** Everything up to the empty line; bytes after it are put back. */

@@ -1,9 +1,11 @@
 /** Whom TLS believes: the system's roots, the cluster's own CA, or both; and how the pinned CA is found the first time. */
 import {
   checkServerIdentity,
+  createSecureContext,
   rootCertificates,
   type ConnectionOptions,
   type PeerCertificate,
+  type SecureContext,
 } from 'node:tls'
 import { identityOf } from '../core/certs/identity.ts'
 import { caPin } from '../core/certs/signer.ts'
@@ -27,16 +29,43 @@ export interface Trust {
    */
   readonly anyProxy?: boolean
 }
+const MINIMUM = { minVersion: 'TLSv1.2' } as const
 export const systemTrust: Trust = { system: true, ca: [] }
+
+/** Contexts kept: of one cluster before and after a rotation, with and without the system's roots, and of a few more. */
+const CONTEXTS = 8
+const contexts = new Map<string, SecureContext>()
+
+/**
+ * OpenSSL reads each root anew for each context, 140 of them in tens of milliseconds: as long as a handshake takes several times over.
+ * So one context serves every connection of the same trust. Sessions are not in it: nothing is resumed.
+ */
+function contextOf({ system, ca }: Trust): SecureContext {
+  const more = [...(system ? extraRoots() : []), ...ca]
+  const key = `${system}\0${more.join('\0')}`
+  const known = contexts.get(key)
+  const context =
+    known ??
+    createSecureContext({
+      ...MINIMUM,
+      ca: [...(system ? rootCertificates : []), ...more],
+    })
+  // Insertion order is the order of use.
+  contexts.delete(key)
+  contexts.set(key, context)
+  const oldest = contexts.keys().next()
+  if (contexts.size > CONTEXTS && !oldest.done) contexts.delete(oldest.value)
+  return context
+}
 
 /** Options for `tls.connect` and `https.request`. */
 export function tlsOptions(trust: Trust): ConnectionOptions {
-  const base: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: true }
+  const base: ConnectionOptions = { ...MINIMUM, rejectUnauthorized: true }
   // Left out, `ca` means the system's roots and those of NODE_EXTRA_CA_CERTS.
   if (trust.system && trust.ca.length === 0) return base
   return {
     ...base,
-    ca: [...(trust.system ? [...rootCertificates, ...extraRoots()] : []), ...trust.ca],
+    secureContext: contextOf(trust),
     ...(trust.anyProxy && {
       checkServerIdentity: (host: string, shown: PeerCertificate) => {
         const wrong = checkServerIdentity(host, shown)

@@ -3,7 +3,8 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Identity } from '../core/certs/identity.ts'
 import type { Certificate } from '../core/certs/x509-read.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Instant } from '../core/clock.ts'
+import { issuedAt } from '../core/domain/departure.ts'
 import { toAppError, type AppError } from '../core/errors.ts'
 import { newId, type ConnId } from '../core/ids.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -12,7 +13,7 @@ import { checkProofMessage, makeChallenge, type OwnIdentity } from '../core/tunn
 import { decodeHello, decodeProof, type TunnelPurpose } from '../core/tunnel/handshake-messages.ts'
 import { createSession, type Session } from '../core/tunnel/session.ts'
 import type { TunnelStream } from '../core/tunnel/stream.ts'
-import { TUNNEL_LIMITS, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
+import { limitsWith, type TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { SUBPROTOCOL } from '../core/tunnel/version.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
 import { HandshakeChannel } from './handshake-channel.ts'
@@ -36,9 +37,10 @@ export function tunnelUpgrade(
 
 export interface AcceptedTunnel {
   readonly session: Session
-  /** Verified: chain, time and possession of the key. */
+  /** Verified: chain, time and possession of the key. The certificate itself is not kept: it would be a fifth of an idle tunnel. */
   readonly identity: Identity
-  readonly certificate: Certificate
+  /** When that certificate was issued. */
+  readonly issued: Instant
   readonly purpose: TunnelPurpose
   readonly connId: ConnId
 }
@@ -115,27 +117,42 @@ async function shakeHands(
     isOwnAddress: (dialled) => options.isOwnAddress(dialled),
   })
   channel.send(ours)
-  const proven = checkProofMessage(said, ours, await channel.receive(decodeProof), {
-    cluster,
-    hostCas: options.hostCas(),
-    userCas: options.userCas(),
-    now: clock.now(),
-  })
+  const { identity, certificate } = checkProofMessage(
+    said,
+    ours,
+    await channel.receive(decodeProof),
+    {
+      cluster,
+      hostCas: options.hostCas(),
+      userCas: options.userCas(),
+      now: clock.now(),
+    },
+  )
+  const { purpose } = said
   const connId = newId('conn', clock.now(), options.random)
-  await options.authorise(proven.identity, said.purpose, connId, proven.certificate)
-  const limits = { ...TUNNEL_LIMITS, ...options.limits }
+  await options.authorise(identity, purpose, connId, certificate)
+  return begin(channel, options, { identity, issued: issuedAt(certificate), purpose, connId })
+}
+
+/** Apart from the handshake, because a session keeps what its callbacks could see: certificates and nonces would stay with it. */
+function begin(
+  channel: HandshakeChannel,
+  options: TunnelServerOptions,
+  proven: Omit<AcceptedTunnel, 'session'>,
+): AcceptedTunnel {
+  const { clock, budget } = options
+  const limits = limitsWith(options.limits)
   channel.send({
     type: 'welcome',
-    connId,
+    connId: proven.connId,
     keepAlive: { pingIdleMs: limits.pingIdle, deadAfterMs: limits.deadAfter },
   })
-  const { purpose } = said
   return channel.become((transport) => {
     // Its callbacks come later than this turn, when `tunnel` stands.
     const session = createSession(transport, {
       side: 'server',
       clock,
-      budget: options.budget,
+      budget,
       limits,
       onOpen: (stream, payload) => options.onOpen(stream, payload, tunnel),
       onGoAway: () => options.onGoAway?.(tunnel),
@@ -143,7 +160,7 @@ async function shakeHands(
       onClose: (err) => options.onClose?.(err, tunnel),
       onCallbackError: options.onCallbackError,
     })
-    const tunnel: AcceptedTunnel = { ...proven, purpose, connId, session }
+    const tunnel: AcceptedTunnel = { ...proven, session }
     return tunnel
   })
 }

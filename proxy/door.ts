@@ -6,6 +6,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Identity } from '../core/certs/identity.ts'
+import type { Certificate } from '../core/certs/x509-read.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
@@ -41,7 +42,7 @@ export interface DoorDeps<G extends Guest> {
   /** Why nobody is taken now, or nobody but other proxies; undefined: come in. */
   closedBecause(purpose: 'peer' | undefined): AppError | undefined
   /** Throws to refuse an identity that was proven. */
-  authorise(identity: Identity, purpose: TunnelPurpose): void
+  authorise(identity: Identity, purpose: TunnelPurpose, certificate: Certificate): void
   /** For each peer that comes in, before its handshake. `source` is its address. */
   guest(source: string): G
   /** The tunnel is open; called once for each guest at most, before its first stream or after it. */
@@ -95,7 +96,8 @@ export function createDoor<G extends Guest>(deps: DoorDeps<G>): Door {
     try {
       const accepted = await acceptTunnel(link, {
         ...deps.server,
-        authorise: (identity, purpose) => deps.authorise(identity, purpose),
+        authorise: (identity, purpose, _connId, certificate) =>
+          deps.authorise(identity, purpose, certificate),
         onOpen: (stream, payload, tunnel) => guest.onOpen(stream, payload, tunnel),
         onGoAway: () => guest.onGoAway(),
         onSuspect: (suspect) => guest.onSuspect(suspect),

@@ -3,7 +3,9 @@
  * are relayed. Also whom this proxy turns away, and whom a new policy throws out.
  */
 import type { Identity, UserIdentity } from '../core/certs/identity.ts'
-import type { Clock, Timer } from '../core/clock.ts'
+import type { Certificate } from '../core/certs/x509-read.ts'
+import type { Clock, Instant, Timer } from '../core/clock.ts'
+import { issuedAt } from '../core/domain/departure.ts'
 import { findLock, type Lock, type LockSubject } from '../core/domain/lock.ts'
 import type { Policy } from '../core/domain/policy.ts'
 import type { TunnelRow } from '../core/domain/presence.ts'
@@ -16,6 +18,7 @@ import { hopeFor } from '../net/patience.ts'
 import type { TunnelPurpose } from '../net/tunnel-client.ts'
 import type { AcceptedTunnel } from '../net/tunnel-server.ts'
 import type { ProxyCounters } from './counters.ts'
+import type { Departures } from './departures.ts'
 import type { Guest } from './door.ts'
 import type { PresenceRows } from './presence-rows.ts'
 import type { Relay } from './relay.ts'
@@ -31,6 +34,7 @@ export interface PeersDeps {
   readonly relay: Relay
   readonly siblings: Siblings
   policy(): Policy | undefined
+  readonly departures: Pick<Departures, 'voids'>
   /** A new agent is here and wants the policy. */
   onAgent(tunnel: AgentTunnel): void
   readonly clock: Clock
@@ -40,10 +44,10 @@ export interface PeersDeps {
 }
 
 export interface Peers {
-  authorise(identity: Identity, purpose: TunnelPurpose): void
+  authorise(identity: Identity, purpose: TunnelPurpose, certificate: Certificate): void
   guest(source: string): PeerGuest
   welcome(accepted: AcceptedTunnel, guest: PeerGuest, source: string): void
-  /** Closes every tunnel whose identity a lock strikes now. */
+  /** Closes every tunnel whose identity a lock strikes now, or whose service left its agent. */
   cutLocked(): void
 }
 
@@ -82,12 +86,21 @@ export function createPeers(deps: PeersDeps): Peers {
     return findLock(policy.locks, subject, clock.now())
   }
 
-  function authorise(identity: Identity, purpose: TunnelPurpose): void {
+  /** Why an identity that was proven may have no tunnel now. */
+  function struck(identity: Identity, issued: Instant): string | undefined {
+    const lock = lockOn(identity)
+    if (lock) return `lock ${lock.id}`
+    return identity.kind === 'agent' && deps.departures.voids(identity, issued)
+      ? 'the service has left its agent'
+      : undefined
+  }
+
+  function authorise(identity: Identity, purpose: TunnelPurpose, certificate: Certificate): void {
     if (identity.kind !== KIND_OF[purpose])
       throw refused(`a certificate of kind ${identity.kind} for purpose ${purpose}`)
     if (identity.cluster !== deps.cluster) throw refused('certificate of another cluster')
-    const lock = lockOn(identity)
-    if (lock) throw new AppError('ERR_LOCKED', undefined, { internal: `lock ${lock.id}` })
+    const why = struck(identity, issuedAt(certificate))
+    if (why !== undefined) throw new AppError('ERR_LOCKED', undefined, { internal: why })
     if (identity.kind === 'agent') {
       const { agentId, service } = identity
       const here =
@@ -138,15 +151,15 @@ export function createPeers(deps: PeersDeps): Peers {
   }
 
   function tunnelOf(accepted: AcceptedTunnel, source: string): Tunnel {
-    const { identity, session, connId } = accepted
-    if (identity.kind === 'user') return { kind: 'user', identity, session, connId, source }
-    if (identity.kind === 'proxy') return { kind: 'peer', identity, session, connId }
+    const { identity, issued, session, connId } = accepted
+    const common = { issued, session, connId }
+    if (identity.kind === 'user') return { kind: 'user', identity, ...common, source }
+    if (identity.kind === 'proxy') return { kind: 'peer', identity, ...common }
     const opened = clock.now()
     return {
       kind: 'agent',
       identity,
-      session,
-      connId,
+      ...common,
       opened,
       onLeaving: new Set(),
       suspect: false,
@@ -162,7 +175,7 @@ export function createPeers(deps: PeersDeps): Peers {
     metrics.inc('postern_proxy_tunnels_closed_total', { kind, code: err?.code ?? 'ok' })
   }
 
-  function cut(tunnel: Tunnel, lock: Lock): void {
+  function cut(tunnel: Tunnel, why: string): void {
     counters.tunnelsCut += 1
     const { identity } = tunnel
     const who =
@@ -171,7 +184,7 @@ export function createPeers(deps: PeersDeps): Peers {
         : identity.kind === 'proxy'
           ? identity.proxyId
           : identity.user
-    log.warn('proxy.tunnel_cut', { who, lock: lock.id })
+    log.warn('proxy.tunnel_cut', { who, why })
     tunnel.session.close(new AppError('ERR_LOCKED'))
   }
 
@@ -252,8 +265,8 @@ export function createPeers(deps: PeersDeps): Peers {
       counters.tunnelsOpened += 1
       metrics.inc('postern_proxy_tunnels_opened_total', { kind: tunnel.kind })
       // A lock that came between the check and now would otherwise wait for the next change.
-      const lock = lockOn(tunnel.identity)
-      if (lock) return cut(tunnel, lock)
+      const why = struck(tunnel.identity, tunnel.issued)
+      if (why !== undefined) return cut(tunnel, why)
       if (tunnel.kind !== 'agent') return
       wantRow(tunnel.identity)
       probeOlder(tunnel.identity, tunnel)
@@ -261,8 +274,8 @@ export function createPeers(deps: PeersDeps): Peers {
     },
     cutLocked() {
       for (const tunnel of [...registry.all()]) {
-        const lock = lockOn(tunnel.identity)
-        if (lock) cut(tunnel, lock)
+        const why = struck(tunnel.identity, tunnel.issued)
+        if (why !== undefined) cut(tunnel, why)
       }
     },
   }

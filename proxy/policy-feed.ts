@@ -31,7 +31,7 @@ export interface KnownPolicy {
 
 export interface PolicyFeedDeps {
   readonly source: PolicySource
-  readonly presence: Pick<PresenceStore, 'policyVersion'>
+  readonly presence: Pick<PresenceStore, 'policyCounts'>
   readonly cluster: string
   /** Keys this process was started with. */
   policyKeys(): readonly KeyObject[]
@@ -39,6 +39,8 @@ export interface PolicyFeedDeps {
   readonly counters: ProxyCounters
   readonly log: Log
   onPolicy(known: KnownPolicy): void
+  /** How many services have left their agents so far, as the table has it. */
+  onDepartures(count: number): void
   onFreshness(): void
 }
 
@@ -139,7 +141,7 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
 
   async function look(): Promise<void> {
     // A table that does not answer must not stop the stamps, which come from elsewhere.
-    const newest = await within(clock, LIMITS.leaseRenew.value, presence.policyVersion()).catch(
+    const counts = await within(clock, LIMITS.leaseRenew.value, presence.policyCounts()).catch(
       (e: unknown) => {
         counters.policyFailures += 1
         if (!unread) log.warn('proxy.policy_version_unread', { reason: reasonOf(e) })
@@ -147,7 +149,11 @@ export function createPolicyFeed(deps: PolicyFeedDeps): PolicyFeed {
         return undefined
       },
     )
-    if (newest !== undefined) unread = false
+    if (counts) {
+      unread = false
+      deps.onDepartures(counts.departures)
+    }
+    const newest = counts?.policy
     if (!known || (newest ?? -1) > version()) return takePolicy()
     if (clock.monotonic() - stampedAt < LIMITS.policyFreshness.value) return
     if ((await takeStamp(await source.freshness(stopping.signal))) > version()) await takePolicy()

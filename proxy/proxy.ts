@@ -20,6 +20,7 @@ import type { TunnelLimits } from '../core/tunnel/tunnel-limits.ts'
 import { createWindowBudget, type WindowBudget } from '../core/tunnel/window-budget.ts'
 import { createAdmission, shareOf, type AdmissionLimits } from './admission.ts'
 import { newCounters, type ProxyState, type ProxyStats } from './counters.ts'
+import { createDepartures } from './departures.ts'
 import { createDoor } from './door.ts'
 import { emptied, tellToLeave } from './drain.ts'
 import { answerRequest, readiness } from './http.ts'
@@ -145,8 +146,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
       peers.cutLocked()
       push.bringAll(registry.agents())
     },
+    onDepartures: (count) => void departures.follow(count),
     onFreshness: () => push.bringAll(registry.agents()),
   })
+  const departures = createDepartures({ presence, onNew: () => peers.cutLocked(), ...common })
   const push = createPolicyPush({
     policy: () => feed.known && { version: feed.known.policy.version, jws: feed.known.jws },
     freshness: () => feed.freshness,
@@ -183,6 +186,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     relay,
     siblings,
     policy: () => feed.known?.policy,
+    departures,
     onAgent: (tunnel) => push.bring(tunnel),
     ...common,
   })
@@ -190,10 +194,10 @@ export function createProxy(deps: ProxyDeps): Proxy {
     admission,
     tunnels: () => registry.agentCount + registry.userCount,
     closedBecause,
-    authorise(identity, purpose) {
+    authorise(identity, purpose, certificate) {
       const why = closedBecause(purpose)
       if (why) throw why
-      peers.authorise(identity, purpose)
+      peers.authorise(identity, purpose, certificate)
     },
     guest: (source) => peers.guest(source),
     welcome(accepted, guest, source) {
@@ -232,7 +236,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
   /** While it drains, other proxies still reach the agents that have not found another proxy yet. */
   function closedBecause(purpose: TunnelPurpose | undefined): AppError | undefined {
     if (state === 'serving' || (state === 'draining' && purpose === 'peer')) return undefined
-    return busy(`the proxy is ${state}`)
+    return new AppError('ERR_PROXY_BUSY', `the proxy is ${state}`, { details: { retryAfter: 2 } })
   }
 
   function onHeld(held: boolean): void {
@@ -293,6 +297,3 @@ export function createProxy(deps: ProxyDeps): Proxy {
     stats,
   }
 }
-
-const busy = (message: string): AppError =>
-  new AppError('ERR_PROXY_BUSY', message, { details: { retryAfter: 2 } })

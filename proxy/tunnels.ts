@@ -14,6 +14,8 @@ import type { Session } from '../core/tunnel/session.ts'
 export interface AgentTunnel {
   readonly kind: 'agent'
   readonly identity: AgentIdentity
+  /** When its certificate was issued. */
+  readonly issued: Instant
   readonly session: Session
   readonly connId: ConnId
   readonly opened: Instant
@@ -25,6 +27,7 @@ export interface AgentTunnel {
 export interface UserTunnel {
   readonly kind: 'user'
   readonly identity: UserIdentity
+  readonly issued: Instant
   readonly session: Session
   readonly connId: ConnId
   /** Address the tunnel came from. */
@@ -34,6 +37,7 @@ export interface UserTunnel {
 export interface PeerTunnel {
   readonly kind: 'peer'
   readonly identity: ProxyIdentity
+  readonly issued: Instant
   readonly session: Session
   readonly connId: ConnId
 }

@@ -6,6 +6,7 @@ import { sleep, type Clock } from '../../core/clock.ts'
 import { toAppError, type AppError, type ErrorCode } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
+import { isUnknownName } from '../../net/dial.ts'
 import { isUntrusted } from '../../net/trust.ts'
 
 export interface PersistDeps {
@@ -32,11 +33,15 @@ const PASSES: ReadonlySet<ErrorCode> = new Set([
   'ERR_TIMEOUT',
 ])
 
+/** What somebody must change first, however often it is tried: an unknown certificate or name, a forward proxy that refuses. */
+export const mayPass = (error: AppError): boolean =>
+  error.code !== 'ERR_FORWARD_PROXY' && !isUntrusted(error) && !isUnknownName(error)
+
 /** A control plane that says when to come back has seen the agent a moment ago; one that does not has not. */
 const passes = (error: AppError): boolean =>
   error.code === 'ERR_RESOURCE_OFFLINE'
     ? error.details?.retryAfter !== undefined
-    : PASSES.has(error.code) && !isUntrusted(error)
+    : PASSES.has(error.code) && mayPass(error)
 
 /** Rejects with the last failure when there is no more time, with any that does not pass at once. */
 export async function persist<T extends object>(

@@ -5,11 +5,15 @@
 import { fstatSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { systemClock } from '../../core/clock.ts'
 import { AppError, badField } from '../../core/errors.ts'
+import { gatherInto } from '../../core/tunnel/gather.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
+import { whenOrphaned } from './parent.ts'
 import { loadProfile } from './profile.ts'
 import { openProxySession, type ResourceName } from './session.ts'
 import type { ForwardProxy } from '../../net/forward-proxy.ts'
+import { readInto } from '../../net/read-into.ts'
 
 export interface StdioOptions {
   readonly profileDir: string
@@ -62,18 +66,29 @@ export function joinStdio(stream: TunnelStream, stdin: Readable, stdout: Writabl
       owed = 0
     })
     stdin.on('error', leave)
-    stdin.on('data', (bytes: Buffer) => {
-      if (!stream.write(bytes)) stdin.pause()
-    })
+    if (stdin instanceof Socket)
+      readInto(stdin, (bytes) => {
+        if (!stream.writeCopy(bytes)) stdin.pause()
+      })
+    else
+      stdin.on('data', (bytes: Buffer) => {
+        if (!stream.write(bytes)) stdin.pause()
+      })
     stdin.on('end', () => stream.end())
     stream.ondrain = () => stdin.resume()
-    stream.ondata = (bytes) => {
-      if (stdout.write(bytes)) stream.consumed(bytes.length)
-      else owed += bytes.length
+    const gather = gatherInto(stdout, (room, bytes) => {
+      if (room) stream.consumed(bytes)
+      else owed += bytes
+    })
+    stream.borrows = true
+    stream.ondata = (bytes) => gather.push(bytes)
+    stream.onend = () => {
+      gather.flush()
+      stdout.end()
     }
-    stream.onend = () => void stdout.end()
     stream.onclose = (error) => {
       stdin.destroy()
+      if (!stdout.destroyed && !stdout.writableEnded) gather.flush()
       if (gone) return resolve()
       if (error) {
         stdout.destroy()
@@ -103,11 +118,17 @@ export async function runStdio(options: StdioOptions): Promise<void> {
   // ssh may leave while we are still dialling.
   const early = (): void => ending.abort(new AppError('ERR_STREAM_RESET', 'ssh is gone'))
   stdout.once('error', early)
+  const orphaned = whenOrphaned(
+    () => process.ppid,
+    systemClock,
+    () => stdout.destroy(new AppError('ERR_STREAM_RESET', 'ssh is gone')),
+  )
   try {
     const { stream } = await session.open({ kind: options.kind ?? 'node', name })
     stdout.off('error', early)
     await joinStdio(stream, stdin, stdout)
   } finally {
+    orphaned.cancel()
     stdin.destroy()
     session.close()
   }

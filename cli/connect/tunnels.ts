@@ -10,6 +10,7 @@ import type { Session, SessionHandlers } from '../../core/tunnel/session.ts'
 import { hopeFor } from '../../net/patience.ts'
 import { dialFirst } from '../../net/dial-first.ts'
 import type { ConnectedTunnel } from '../../net/tunnel-client.ts'
+import { mayPass } from './persist.ts'
 
 export interface HeldTunnel {
   readonly session: Session
@@ -132,7 +133,7 @@ export function createTunnels(deps: TunnelsDeps): Tunnels {
         })
       } catch (e) {
         last = toAppError(e)
-        if (signal.aborted || !last.kind.retryable) throw last
+        if (signal.aborted || !last.kind.retryable || !mayPass(last)) throw last
       }
     }
     throw last

@@ -48,7 +48,7 @@ export function listen(server: Server | TlsServer, at: ListenAddress): Promise<n
           : `cannot listen on ${at.host}:${at.port} (${e.code ?? e.message})`
       reject(new AppError('ERR_ADDRESS_UNUSABLE', why, { cause: e }))
     })
-    server.listen({ host: at.host, port: at.port }, () => {
+    server.listen({ host: at.host, port: at.port, backlog: LIMITS.acceptBacklog.value }, () => {
       const bound = server.address()
       resolve(typeof bound === 'object' && bound ? bound.port : at.port)
     })

@@ -4,6 +4,7 @@
  */
 import type { Instant } from '../clock.ts'
 import type { AgentId, ConnId, ProxyId } from '../ids.ts'
+import type { Departure } from './departure.ts'
 import type { ServiceKind } from './service.ts'
 
 export interface ProxyLease {
@@ -27,6 +28,14 @@ export interface TunnelRow {
   readonly opened: Instant
 }
 
+/** Numbers that only count up, side by side in one row. */
+export interface PolicyCounts {
+  /** Bumped by every change of a role, user, lock or CA. */
+  readonly policy: number
+  /** Bumped by every service that leaves its agent. */
+  readonly departures: number
+}
+
 export interface PresenceStore {
   /** Writes this proxy's lease; the last writer wins, `bootId` tells lives apart. */
   renewLease(lease: ProxyLease): Promise<void>
@@ -40,6 +49,8 @@ export interface PresenceStore {
   endTunnel(row: TunnelRow, now: Instant): Promise<void>
   /** Rows of one agent, whether or not their lease is fresh. Strongly consistent. */
   tunnelsOf(agentId: AgentId): Promise<TunnelRow[]>
-  /** The number that every change of a role, user or lock bumps. Strongly consistent. */
-  policyVersion(): Promise<number>
+  /** One small read, strongly consistent. */
+  policyCounts(): Promise<PolicyCounts>
+  /** Written at `since` or later, and not run out at `now`. Strongly consistent. */
+  departuresSince(since: Instant, now: Instant): Promise<Departure[]>
 }

@@ -24,7 +24,7 @@ import { Pings } from './pings.ts'
 import type { Session, SessionOptions, SessionStats } from './session.ts'
 import type { TunnelStream } from './stream.ts'
 import type { Transport } from './transport.ts'
-import { TUNNEL_LIMITS, type TunnelLimits } from './tunnel-limits.ts'
+import { limitsWith, type TunnelLimits } from './tunnel-limits.ts'
 
 class MuxSession implements Session, StreamHost, FrameSink {
   readonly clock: Clock
@@ -54,7 +54,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
     this.#options = options
     this.clock = options.clock
     this.#transport = transport
-    this.#limits = { ...TUNNEL_LIMITS, ...options.limits }
+    this.#limits = limitsWith(options.limits)
     this.resetPayload = this.#limits.resetPayload
     this.windows = createReceiveWindows(this.#limits, options.budget)
     this.#nextId = options.side === 'client' ? 1 : 2

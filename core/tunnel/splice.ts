@@ -4,8 +4,8 @@
  */
 import type { Duplex } from 'node:stream'
 import { AppError, toAppError } from '../errors.ts'
+import { gatherInto } from './gather.ts'
 import type { Session } from './session.ts'
-import { giveSlab, SLAB_BYTES, takeSlab } from './slabs.ts'
 import type { TunnelStream } from './stream.ts'
 
 /** Joins two streams of two tunnels: bytes, half-close, reset with its reason and credit all pass through. Starts both. */
@@ -38,9 +38,6 @@ function forward(from: TunnelStream, to: TunnelStream): void {
   }
 }
 
-/** Pieces from here on are gathered until the end of the turn: TLS hands out 16 KiB at a time, a write call each is dear. */
-const GATHER = 4096
-
 /** Reads a socket from here on. The bytes may be good during the call only. */
 export type Reader<S extends Duplex> = (socket: S, onBytes: (bytes: Buffer) => void) => void
 
@@ -55,48 +52,20 @@ export function spliceSocket<S extends Duplex>(
 ): void {
   /** Written, but the socket has more than it likes. */
   let owed = 0
-  /** What is gathered, and how much of it is filled. */
-  let slab: Buffer | undefined
-  let filled = 0
   const taken = (room: boolean, n: number) => {
     if (room && owed === 0) stream.consumed(n)
     else owed += n
   }
-  const flush = () => {
-    const full = slab
-    if (!full) return
-    const n = filled
-    slab = undefined
-    filled = 0
-    taken(
-      socket.write(full.subarray(0, n), () => giveSlab(full)),
-      n,
-    )
-  }
-  const gather = (bytes: Buffer) => {
-    for (let at = 0; at < bytes.length;) {
-      if (!slab) {
-        slab = takeSlab()
-        setImmediate(flush)
-      }
-      const n = bytes.copy(slab, filled, at)
-      filled += n
-      at += n
-      if (filled === SLAB_BYTES) flush()
-    }
-  }
+  const gather = gatherInto(socket, taken)
   stream.borrows = true
-  stream.ondata = (bytes) => {
-    if (slab || bytes.length >= GATHER) return gather(bytes)
-    taken(socket.write(Buffer.from(bytes)), bytes.length)
-  }
+  stream.ondata = (bytes) => gather.push(bytes)
   socket.on('drain', () => {
     const n = owed
     owed = 0
     if (n > 0) stream.consumed(n)
   })
   stream.onend = () => {
-    flush()
+    gather.flush()
     socket.end()
   }
   stream.ondrain = () => socket.resume()

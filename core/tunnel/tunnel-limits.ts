@@ -20,3 +20,9 @@ export const TUNNEL_LIMITS = {
 }
 
 export type TunnelLimits = { readonly [K in keyof typeof TUNNEL_LIMITS]: number }
+
+/** Without overrides the one object for all: ten thousand tunnels need no copies. */
+export const limitsWith = (overrides?: Partial<TunnelLimits>): TunnelLimits =>
+  overrides === undefined || overrides === TUNNEL_LIMITS
+    ? TUNNEL_LIMITS
+    : { ...TUNNEL_LIMITS, ...overrides }

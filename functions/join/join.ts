@@ -98,10 +98,18 @@ function checkChallenge(
   return challenge
 }
 
-const findToken = (deps: JoinDeps, facts: JoinFacts): Promise<JoinToken | undefined> =>
-  facts.token.by === 'secret'
-    ? deps.stores.tokens.bySecretHash(facts.token.hash)
-    : deps.stores.tokens.byName(facts.token.name)
+/**
+ * What `namedToken` found is good here too, however long the evidence took: a token never changes but for its uses, and the commit
+ * asks once more whether it is still there.
+ */
+async function findToken(
+  deps: JoinDeps,
+  { token }: JoinFacts,
+  named: JoinToken | undefined,
+): Promise<JoinToken | undefined> {
+  if (token.by === 'secret') return deps.stores.tokens.bySecretHash(token.hash)
+  return named?.name === token.name ? named : undefined
+}
 
 /** For methods whose tokens have a public name: the token, alive and of this method, before anything is done for the evidence. */
 async function namedToken(
@@ -124,9 +132,10 @@ async function rule(
   method: EvidenceVerifier,
   facts: JoinFacts,
   payload: JoinPayload,
+  named: JoinToken | undefined,
   trace: JoinTrace,
 ): Promise<JoinToken> {
-  const token = await findToken(deps, facts)
+  const token = await findToken(deps, facts, named)
   if (token) trace.token = token.name
   const { service, node_name: nodeName } = payload
   const wish = { method: payload.method, service, nodeName }
@@ -257,7 +266,7 @@ export function createJoiner(deps: JoinDeps): Joiner {
       trace.subject = facts.subject
       const claims = Object.entries(facts.attributes).map(([name, value]) => `${name}=${value}`)
       if (claims.length > 0) trace.claims = claims
-      const token = await rule(deps, method, facts, payload, trace)
+      const token = await rule(deps, method, facts, payload, named, trace)
       await notLocked(token)
       const outcome = await commit(token, facts, payload, keys, trace)
       trace.agent = outcome.agent.id

@@ -103,7 +103,8 @@ export function agentSelfRoutes(app: VerbApp, deps: ApiDeps): void {
     const { agentId, service } = caller.identity
     body(c, leaveRequest)
     const agent = await stores.agents.get(agentId)
-    const removed = agent !== undefined && (await stores.agents.removeService(agent, service))
+    const removed =
+      agent !== undefined && (await stores.agents.removeService(agent, service, clock.now()))
     if (removed)
       await audit(deps, c, {
         type: 'agent.leave',

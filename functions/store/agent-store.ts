@@ -71,10 +71,10 @@ export interface AgentStore {
     resources: readonly Resource[],
   ): Promise<AnnounceOutcome>
   /**
-   * Removes one service: its credential is renewed no more, what it announced is gone. The agent, its name and its other services
-   * stay. False when it had none.
+   * Removes one service: its credential is void from now on, and every proxy hears of it (departure.ts); what it announced is gone.
+   * The agent, its name and its other services stay. False when it had none.
    */
-  removeService(agent: Agent, service: ServiceKind): Promise<boolean>
+  removeService(agent: Agent, service: ServiceKind, now: Instant): Promise<boolean>
   /** Removes the agent, its identities, resources, names and keys. False when there was none. */
   remove(id: AgentId): Promise<boolean>
 }

@@ -45,6 +45,7 @@ export const KEY_ACCESS = {
       'TUNNEL#',
       'PASSWORD#',
       'POLICY#version',
+      'DEPARTURE',
       'LOCKED#',
       'APIKEY#',
       'KEYID#',
@@ -141,7 +142,7 @@ export const KEY_ACCESS = {
   declare: { read: ['CLUSTER', 'TOKEN#'], write: ['TOKEN#', ...EVENTS] },
   /** Copies the audit log out before the table forgets it. Changes nothing. */
   archive: { read: [...EVENTS], write: [] },
-  /** Its lease, the tunnels it holds, the policy version. */
-  proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version'], write: ['LEASE', 'TUNNEL#'] },
+  /** Its lease, the tunnels it holds, the policy version, whose service left. */
+  proxy: { read: ['LEASE', 'TUNNEL#', 'POLICY#version', 'DEPARTURE'], write: ['LEASE', 'TUNNEL#'] },
 } as const satisfies Record<string, KeyAccess>
 export type Verb = keyof typeof KEY_ACCESS

@@ -35,12 +35,14 @@ export const ENTITIES = {
   boundJoin:   { pk: 'BOUND#<token>#<created>', sk: 'SVC#<service>', gsi1: '', ttl: 'with its token', invariant: 'The sequence of joins moves by compare and set, in the join only.' },
   agent:       { pk: 'AGENT#<agent>', sk: 'AGENT', gsi1: 'LIST#agent#<shard> by id', ttl: '', invariant: 'Put if absent; the id is made by the server.' },
   identity:    { pk: 'AGENT#<agent>', sk: 'SVC#<service>', gsi1: '', ttl: '', invariant: 'Generation moves by compare and set only.' },
+  departed:    { pk: 'AGENT#<agent>', sk: 'LEFT#<service>', gsi1: '', ttl: 'a day after its last certificate', invariant: 'Written in the transaction that removes the identity; the next one of this service begins after it.' },
+  departure:   { pk: 'DEPARTURE', sk: '<time>#<agent>#<service>', gsi1: '', ttl: 'a day after its last certificate', invariant: 'The same, in order of time, for proxies: written with it, and the count of them beside the policy version moves.' },
   resource:    { pk: 'AGENT#<agent>', sk: 'RES#<service>#<kind>#<name>', gsi1: 'LIST#<kind>#<shard> by name, agent', ttl: '', invariant: 'Written in the same transaction as the claim of its name.' },
   announced:   { pk: 'AGENT#<agent>', sk: 'ANN#<service>', gsi1: '', ttl: '', invariant: 'Digest of the last complete announcement; written after all of its resources.' },
   key:         { pk: 'KEY#<thumbprint>', sk: 'KEY', gsi1: '', ttl: 'a week after its last certificate; never for enrolment keys', invariant: 'Put if absent or its own: a public key belongs to one agent and one purpose.' },
   name:        { pk: 'NAME#<kind>#<name>', sk: 'NAME', gsi1: '', ttl: '', invariant: 'Put if absent or its own: one holder, or a set of holders that all allow sharing.' },
   tunnel:      { pk: 'TUNNEL#<agent>', sk: 'TUNNEL', gsi1: '', ttl: '', invariant: 'One attribute for each service and proxy, removed only while it names the same boot and connection.' },
-  lease:       { pk: 'LEASE', sk: '<proxy>', gsi1: '', ttl: 'a day after it expires', invariant: 'One row for each proxy, written by that proxy. The one shared partition: as many rows as proxies, a write each in 5 s.' },
+  lease:       { pk: 'LEASE', sk: '<proxy>', gsi1: '', ttl: 'a day after it expires', invariant: 'One row for each proxy, written by that proxy. A shared partition: as many rows as proxies, a write each in 5 s.' },
   role:        { pk: 'ROLE#<shard>', sk: '<name>', gsi1: '', ttl: '', invariant: 'Every change bumps the policy version in the same transaction.' },
   user:        { pk: 'USER#<shard>', sk: '<name>', gsi1: '', ttl: '', invariant: 'Every change bumps the policy version in the same transaction.' },
   password:    { pk: 'PASSWORD#<user>', sk: 'PASSWORD', gsi1: '', ttl: '', invariant: 'A hash. Its user exists when it is written.' },
@@ -136,6 +138,10 @@ export const keys = {
   agent: (id: AgentId) => own(joinKey('AGENT', id), 'AGENT'),
   identity: (id: AgentId, service: IdentityKind) =>
     own(joinKey('AGENT', id), joinKey('SVC', service)),
+  departed: (id: AgentId, service: IdentityKind) =>
+    own(joinKey('AGENT', id), joinKey('LEFT', service)),
+  departure: (at: Instant, id: AgentId, service: ServiceKind) =>
+    own('DEPARTURE', joinKey(departureTime(at), id, service)),
   resource: (id: AgentId, service: ServiceKind, kind: ResourceKind, name: string) =>
     own(joinKey('AGENT', id), joinKey('RES', service, kind, name)),
   announced: (id: AgentId, service: ServiceKind) =>
@@ -164,6 +170,10 @@ export const keys = {
   idempotency: (principal: string, key: string) => own(joinKey('IDEM', principal, key), 'IDEM'),
   once: (scope: string, id: string) => own(joinKey('ONCE', scope, id), 'ONCE'),
 } as const satisfies Record<Entity, (...parts: never[]) => Key>
+
+/** Seconds in the order of text. */
+export const departureTime = (at: Instant): string =>
+  String(Math.max(0, seconds(at))).padStart(12, '0')
 
 export function lockedPartition(target: LockTarget): string {
   switch (target.kind) {

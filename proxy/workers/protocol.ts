@@ -52,10 +52,9 @@ export interface WorkerCalls<Given> {
 }
 
 /** What the first process answers: the table and the control plane, which it alone talks to, and what it is told. */
-export type PrimaryCalls = Omit<PresenceStore, 'policyVersion'> & {
+export type PrimaryCalls = PresenceStore & {
   /** The worker is there and listens. */
   here(): void
-  policyVersion(): Promise<number>
   policy(): Promise<SignedPolicy>
   freshness(): Promise<string>
   /** A policy that was verified and came into force. */

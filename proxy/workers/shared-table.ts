@@ -43,7 +43,7 @@ export function createSharedTable(deps: {
   const tunnels = new Map<number, number>()
   /** The last write about each agent service. */
   const turns = new Map<string, Promise<void>>()
-  const version = shared(clock, SHARED, () => presence.policyVersion())
+  const counts = shared(clock, SHARED, () => presence.policyCounts())
   const live = shared(clock, SHARED, () => presence.liveProxies(clock.now()))
   let lease: ProxyLease | undefined
   let renewing: Promise<void> = Promise.resolve()
@@ -88,7 +88,8 @@ export function createSharedTable(deps: {
         rowsOf(worker).delete(row.connId)
       },
       tunnelsOf: (agentId) => presence.tunnelsOf(agentId),
-      policyVersion: version,
+      policyCounts: counts,
+      departuresSince: (...of) => presence.departuresSince(...of),
     }),
     async left(worker) {
       const had = [...(rows.get(worker)?.values() ?? [])]

@@ -64,7 +64,8 @@ export function runWorker<Given>(deps: {
           putTunnel: (row) => primary.call('putTunnel', row),
           endTunnel: (row, now) => primary.call('endTunnel', row, now),
           tunnelsOf: (agentId) => primary.call('tunnelsOf', agentId),
-          policyVersion: () => primary.call('policyVersion'),
+          policyCounts: () => primary.call('policyCounts'),
+          departuresSince: (...of) => primary.call('departuresSince', ...of),
         },
         policy: {
           policy: () => primary.call('policy'),

@@ -1,10 +1,12 @@
 /** Presence in memory, with the store's promises: rows count only under a fresh lease of the same boot, ends are conditional. */
 import type { Instant } from '../../core/clock.ts'
+import type { Departure } from '../../core/domain/departure.ts'
 import type { PresenceStore, ProxyLease, TunnelRow } from '../../core/domain/presence.ts'
 import type { AgentId, ProxyId } from '../../core/ids.ts'
 
 export interface MemoryPresence extends PresenceStore {
   version: number
+  readonly departures: Departure[]
   /** While set, every call rejects with it. */
   outage: Error | undefined
   /** While set, every write waits for it. */
@@ -47,6 +49,7 @@ export function memoryPresence(): MemoryPresence {
 
   const presence: MemoryPresence = {
     version: 1,
+    departures: [],
     outage: undefined,
     gate: undefined,
     leases,
@@ -82,9 +85,13 @@ export function memoryPresence(): MemoryPresence {
       await reach()
       return [...rows.values()].filter((row) => row.agentId === agentId)
     },
-    async policyVersion() {
+    async policyCounts() {
       check()
-      return presence.version
+      return { policy: presence.version, departures: presence.departures.length }
+    },
+    async departuresSince(_since, now) {
+      check()
+      return presence.departures.filter(({ expires }) => now < expires)
     },
     async live(agentId, now) {
       return [...rows.values()].filter((row) => {

@@ -12,7 +12,7 @@ const CRYPTO = /REQUEST$/
 /** Turns of the event loop without a callback before it counts as quiet. */
 const IDLE_TURNS = 2
 /** Longest real time that anything may take before somebody has to look at it, ms. */
-const PATIENCE = 20_000
+const PATIENCE = 60_000
 
 interface TcpHandle {
   readonly bytesRead: number

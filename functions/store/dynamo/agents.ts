@@ -1,6 +1,11 @@
 /** Agents in the table. See agent-store.ts for what each method promises. */
-import type { ServiceIdentity } from '../../../core/domain/agent.ts'
+import { plus, type Instant } from '../../../core/clock.ts'
+import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
+import type { Departure } from '../../../core/domain/departure.ts'
 import { lockTargetsOf } from '../../../core/domain/lock.ts'
+import type { ServiceKind } from '../../../core/domain/service.ts'
+import { AppError } from '../../../core/errors.ts'
+import { LIMITS } from '../../../core/limits.ts'
 import type { AgentStore, Renewal, RenewalOutcome } from '../agent-store.ts'
 import type { LockStore } from '../lock-store.ts'
 import { keys } from '../table.ts'
@@ -14,9 +19,9 @@ import {
   identityUnchanged,
 } from './agent-items.ts'
 import { announce, removeAgent } from './announce.ts'
+import { departureWrites } from './departures.ts'
 import type { StagedEvents } from './events.ts'
 import { listPage, type ListDeps } from './list.ts'
-import { present } from './table-client.ts'
 
 type AgentDeps = ListDeps & {
   readonly locks: Pick<LockStore, 'onAny'>
@@ -53,7 +58,8 @@ async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
     generation: r.generation + 1,
     current: r.next,
     previous: r.current,
-    issued: r.now,
+    // Never before the one it follows, whosever clock is behind: a departure is told apart by it.
+    issued: r.now > stored.issued ? r.now : stored.issued,
     expires: r.certificateExpires,
     ca: r.ca,
   }
@@ -74,6 +80,22 @@ async function renew(deps: AgentDeps, r: Renewal): Promise<RenewalOutcome> {
   const winner = identityFromItem(raced.old)
   return { kind: judge(winner, r) === 'again' ? 'again' : 'copied', identity: winner }
 }
+
+/** Void is what was issued up to now, by the clocks of all who issued it. */
+const departureOf = (
+  { id }: Agent,
+  service: ServiceKind,
+  { issued }: ServiceIdentity,
+  now: Instant,
+): Departure => ({
+  agentId: id,
+  service,
+  until: issued > now ? issued : now,
+  expires: plus(now, LIMITS.agentCertTtl.value),
+})
+
+/** Tries before a removal gives up on an identity that keeps being renewed under it. */
+const TRIES = 4
 
 export function createAgentStore(deps: AgentDeps): AgentStore {
   const { table } = deps
@@ -96,12 +118,22 @@ export function createAgentStore(deps: AgentDeps): AgentStore {
     },
     renew: (renewal) => renew(deps, renewal),
     announce: (id, service, resources) => announce(table, id, service, resources),
-    async removeService(agent, service) {
+    async removeService(agent, service, now) {
       const { id, nodeName } = agent
       await announce(table, id, service, [])
       // Announcing a node holds the agent's name; the agent keeps it, whatever it still runs.
       await table.transact([claimName({ kind: 'node', name: nodeName }, id, false)])
-      return !(await table.transact([{ remove: keys.identity(id, service), when: present }]))
+      for (let attempt = 0; attempt < TRIES; attempt++) {
+        const item = await table.get(keys.identity(id, service))
+        if (!item) return false
+        const identity = identityFromItem(item)
+        const failed = await table.transact([
+          { remove: keys.identity(id, service), when: identityUnchanged(identity) },
+          ...departureWrites(departureOf(agent, service, identity, now), now),
+        ])
+        if (!failed) return true
+      }
+      throw new AppError('ERR_TIMEOUT', 'The service renews and leaves at once')
     },
     async remove(id) {
       const items = await table.queryAll({ partition: partition(id) })

@@ -8,8 +8,9 @@
  * Whatever was read is a condition of the transaction that follows; when the world moved in between, it starts over.
  */
 import * as z from 'zod'
-import { seconds } from '../../../core/clock.ts'
+import { plus, seconds } from '../../../core/clock.ts'
 import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
+import type { Departure } from '../../../core/domain/departure.ts'
 import { joinedValues } from '../../../core/domain/name.ts'
 import type { JoinToken } from '../../../core/domain/token.ts'
 import { lockTargetsOf } from '../../../core/domain/lock.ts'
@@ -29,6 +30,7 @@ import {
 } from './agent-items.ts'
 import { noteClaims } from './announced-items.ts'
 import { codec } from './codec.ts'
+import { departedFromItem, departedUnchanged } from './departures.ts'
 import { proofWrites } from './join-proofs.ts'
 import type { Plain } from './marshal.ts'
 import { absent, present, type Expression, type TableClient, type Write } from './table-client.ts'
@@ -85,13 +87,18 @@ function deadToken(join: JoinCommit, item: Plain | undefined): 'revoked' | 'expi
   return found.expires <= join.now ? 'expired' : undefined
 }
 
-const firstIdentity = (join: JoinCommit, agentId: Agent['id']): ServiceIdentity => ({
+const firstIdentity = (
+  join: JoinCommit,
+  agentId: Agent['id'],
+  left?: Departure,
+): ServiceIdentity => ({
   agentId,
   service: join.service,
   generation: 1,
   current: join.key,
   previous: join.key,
-  issued: join.now,
+  // Later than whatever the service had before it left, to the second.
+  issued: left && seconds(left.until) >= seconds(join.now) ? plus(left.until, 1000) : join.now,
   expires: join.certificateExpires,
   ca: join.ca,
 })
@@ -165,6 +172,7 @@ export function createJoinStore(deps: {
     const found = await table.getMany([
       keys.agent(id),
       keys.identity(id, join.service),
+      keys.departed(id, join.service),
       useKey(join),
     ])
     const of = (entity: string) => found.find((item) => item['entity'] === entity)
@@ -184,13 +192,16 @@ export function createJoinStore(deps: {
     // A repeat moves no state on: only for the very join that it repeats.
     if (!same && join.bound?.again) return refuse('state moved', id)
     const counted = of('use') !== undefined
+    const leftRow = of('departed')
+    const left = leftRow && departedFromItem(leftRow)
 
-    const identity = same ? old : firstIdentity(join, id)
+    const identity = same ? old : firstIdentity(join, id, left)
     const agentWrites: Write[] = same
       ? [{ check: keys.agent(id), when: present }]
       : [
           { check: keys.agent(id), when: present },
           { put: identityItem(identity), when: old ? identityUnchanged(old) : absent },
+          { check: keys.departed(id, join.service), when: departedUnchanged(left) },
         ]
     const groups = {
       enrol: [],

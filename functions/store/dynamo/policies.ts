@@ -1,6 +1,7 @@
 /** The policy's version and what was signed of it. See policy-store.ts for what each method promises. */
 import * as z from 'zod'
 import { seconds, type Clock } from '../../../core/clock.ts'
+import type { PolicyCounts } from '../../../core/domain/presence.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { LockStore } from '../lock-store.ts'
 import type { PolicyStore, SignedPolicy } from '../policy-store.ts'
@@ -12,7 +13,11 @@ import { sortKey } from './marshal.ts'
 import { bumpVersion } from './policy-bump.ts'
 import { absent, present, type Expression, type TableClient } from './table-client.ts'
 
-const versions = codec('version', z.object({ version: z.int() }), (b) => b.version)
+const versions = codec(
+  'version',
+  z.object({ version: z.int(), departures: z.int().default(0) }),
+  (b): PolicyCounts => ({ policy: b.version, departures: b.departures }),
+)
 interface Head {
   readonly version: number
   readonly digest: string
@@ -45,10 +50,11 @@ const TRIES = 6
 /** After so many reads that a change ran into, a snapshot newer than its version is better than none: the next one follows. */
 const SNAPSHOT_TRIES = 3
 
-export async function readVersion(table: TableClient): Promise<number> {
+export async function readCounts(table: TableClient): Promise<PolicyCounts> {
   const item = await table.get(keys.version())
-  return item ? versions.fromItem(item) : 0
+  return item ? versions.fromItem(item) : { policy: 0, departures: 0 }
 }
+const readVersion = async (table: TableClient): Promise<number> => (await readCounts(table)).policy
 
 export function createPolicyStore(deps: {
   readonly table: TableClient

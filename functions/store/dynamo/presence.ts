@@ -11,8 +11,9 @@ import { LIMITS } from '../../../core/limits.ts'
 import type { AgentPresence, LiveTunnel, PresenceReader } from '../presence-store.ts'
 import { joinKey, keys, splitKey } from '../table.ts'
 import { codec, idOf, time } from './codec.ts'
+import { departuresSince } from './departures.ts'
 import type { Plain } from './marshal.ts'
-import { readVersion } from './policies.ts'
+import { readCounts } from './policies.ts'
 import type { Expression, TableClient } from './table-client.ts'
 
 const leases = codec(
@@ -140,7 +141,8 @@ export function createPresenceStore({ table }: { readonly table: TableClient }):
     async tunnelsOf(id) {
       return rowOf(await table.get(keys.tunnel(id))).tunnels
     },
-    policyVersion: () => readVersion(table),
+    policyCounts: () => readCounts(table),
+    departuresSince: (since, now) => departuresSince(table, since, now),
     async presenceOf(ids, now) {
       const unique = [...new Set(ids)]
       const [known, items] = await Promise.all([

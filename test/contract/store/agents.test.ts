@@ -1,8 +1,9 @@
 /** Agents after the join: renewal by generation, announcements, removal. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { plus } from '../../../core/clock.ts'
-import type { ServiceIdentity } from '../../../core/domain/agent.ts'
+import type { Agent, ServiceIdentity } from '../../../core/domain/agent.ts'
 import type { Resource } from '../../../core/domain/resource.ts'
+import type { JoinToken } from '../../../core/domain/token.ts'
 import { newId, type AgentId, type Thumbprint } from '../../../core/ids.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { minute, openFixture, type StoreFixture } from './stores.ts'
@@ -264,5 +265,48 @@ describe('removal', () => {
       names: [{ kind: 'node', name: node }],
     })
     expect(out).toMatchObject({ kind: 'joined', newAgent: true })
+  })
+})
+
+describe('a service that leaves', () => {
+  const leave = (one: Agent) => f.stores.agents.removeService(one, 'ssh', f.now())
+  const again = (token: JoinToken, enrolment: Thumbprint) => f.join(token, { enrolment })
+
+  test('and joins again in the same second has a certificate that is told apart from the old one', async () => {
+    const { token, identity, agent: one } = await agent({ maxUses: 2 })
+    expect(await leave(one)).toBe(true)
+    const [left] = await f.stores.presence.departuresSince(f.now(), f.now())
+    expect(left).toMatchObject({ agentId: one.id, service: 'ssh', until: identity.issued })
+    const next = await again(token, one.enrolment)
+    if (next.kind !== 'joined') throw new Error(next.kind)
+    expect(next.identity.issued).toBeGreaterThan(left?.until ?? 0)
+    // And once more: each departure voids what came before it, and nothing after.
+    expect(await leave(one)).toBe(true)
+    const last = await again(token, one.enrolment)
+    expect(last).toMatchObject({ identity: { issued: plus(next.identity.issued, 1000) } })
+  })
+  test('while it renews: the renewal is void, or refused', async () => {
+    const { identity, agent: one, token } = await agent()
+    const renewing = f.stores.agents.renew({
+      agentId: one.id,
+      service: 'ssh',
+      now: f.now(),
+      generation: 1,
+      issued: identity.issued,
+      current: identity.current,
+      next: f.thumbprint(),
+      ca: 'sha256:a',
+      token: token.name,
+      certificateExpires: plus(f.now(), 24 * 60 * minute),
+    })
+    const [outcome, left] = await Promise.all([renewing, leave(one)])
+    expect(left).toBe(true)
+    expect(await f.stores.agents.identities(one.id)).toEqual([])
+    const [told] = await f.stores.presence
+      .departuresSince(f.now(), f.now())
+      .then((all) => all.filter((d) => d.agentId === one.id))
+    if (outcome.kind === 'renewed')
+      expect(outcome.identity.issued).toBeLessThanOrEqual(told?.until ?? 0)
+    else expect(outcome.kind).toBe('unknown')
   })
 })

@@ -1,6 +1,6 @@
 /** Presence: a tunnel counts while its proxy's lease is fresh and of the same boot. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { fromSeconds, plus, seconds } from '../../../core/clock.ts'
+import { fromSeconds, instant, plus, seconds, type Instant } from '../../../core/clock.ts'
 import type { ProxyLease, TunnelRow } from '../../../core/domain/presence.ts'
 import { newId, type AgentId } from '../../../core/ids.ts'
 import { LIMITS } from '../../../core/limits.ts'
@@ -108,8 +108,24 @@ test('presence of many agents is read together; those never seen are offline', a
   expect(ids.filter((id) => (found.get(id)?.tunnels.length ?? 0) > 0)).toEqual(ids.slice(0, 115))
   expect(found.get(ids.at(-1) as AgentId)).toEqual({ tunnels: [], lastSeen: undefined })
 })
+test('proxies are told once of each service that left, for as long as its certificates could run', async () => {
+  const { presence: p, agents } = f.stores
+  const joined = await f.join((await f.token()).token, { service: 'app' })
+  if (joined.kind === 'refused') throw new Error(joined.reason)
+  const { agent } = joined
+  const before = await p.policyCounts()
+  expect(await agents.removeService(agent, 'app', f.now())).toBe(true)
+  expect(await agents.removeService(agent, 'app', f.now())).toBe(false)
+  expect(await p.policyCounts()).toEqual({ ...before, departures: before.departures + 1 })
+  const told = (at: Instant) => p.departuresSince(at, f.now())
+  const left = { agentId: agent.id, service: 'app' }
+  expect(await told(f.now())).toEqual([expect.objectContaining(left)])
+  expect(await told(plus(f.now(), 1000))).toEqual([])
+  f.advance(LIMITS.agentCertTtl.value)
+  expect(await told(instant(0))).toEqual([])
+})
 test('the policy version that a proxy reads is the one that changes bump', async () => {
-  const before = await f.stores.presence.policyVersion()
-  expect(await f.stores.policy.bump()).toBe(before + 1)
-  expect(await f.stores.presence.policyVersion()).toBe(before + 1)
+  const before = await f.stores.presence.policyCounts()
+  expect(await f.stores.policy.bump()).toBe(before.policy + 1)
+  expect(await f.stores.presence.policyCounts()).toEqual({ ...before, policy: before.policy + 1 })
 })

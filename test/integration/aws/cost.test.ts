@@ -158,7 +158,7 @@ test('a session', async () => {
   } as const
   const { presence } = plane.stores
   counted['lease'] = await plane.cost(() => presence.renewLease(lease))
-  counted['policy version'] = await plane.cost(() => presence.policyVersion())
+  counted['policy version'] = await plane.cost(() => presence.policyCounts())
   counted['tunnel opens'] = await plane.cost(() => presence.putTunnel(row))
   const key = generateKey()
   let certs: Readonly<Record<string, unknown>> = {}
@@ -206,8 +206,8 @@ describe('an idle hour', () => {
     const asked = { versions: 0, fetches: 0, stamps: 0 }
     const world = await proxyWorld({ clock })
     const { presence } = world
-    const version = presence.policyVersion.bind(presence)
-    presence.policyVersion = async () => {
+    const version = presence.policyCounts.bind(presence)
+    presence.policyCounts = async () => {
       asked.versions += 1
       return version()
     }

@@ -111,9 +111,16 @@ describe.skipIf(missing('ssh'))('behind an HTTP CONNECT proxy', () => {
   test('a wrong login is refused, and said so', async () => {
     const wrong = await ls({ HTTPS_PROXY: forward.url.replace('user', 'nobody') })
     expect(wrong.code).not.toBe(0)
-    expect(wrong.stderr).toContain('HTTPS proxy 127.0.0.1 refused')
+    expect(wrong.stderr).toMatch(/HTTPS proxy 127\.0\.0\.1:\d+ refused its login \(407\)/)
+    expect(wrong.stderr).toContain('Check the login in HTTPS_PROXY')
     expect(wrong.stderr).not.toContain('p%40ss')
     expect(new Set(forward.refused)).toEqual(new Set([`407 ${api}`]))
+    const from = forward.refused.length
+    const lost = await ssh({ HTTPS_PROXY: forward.url.replace('user', 'nobody') })
+    expect(lost).toMatchObject({ code: 255, stdout: '' })
+    expect(lost.stderr).toContain('refused its login')
+    // Each of the two that it asks for, once, without any of the ten seconds that other failures are given.
+    expect(forward.refused.slice(from).length).toBeLessThanOrEqual(2)
   }, 60_000)
 
   test('when its connections break, the agent comes back through it', async () => {

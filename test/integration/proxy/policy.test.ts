@@ -3,7 +3,7 @@ import { expect, test, onTestFinished } from 'vitest'
 import { jwsSign, untrustedJwsHeader } from '../../../core/certs/jws.ts'
 import { generateKey, keySigner } from '../../../core/certs/signer.ts'
 import { POLICY_TYP } from '../../../core/api/policy.ts'
-import { systemClock } from '../../../core/clock.ts'
+import { plus, systemClock } from '../../../core/clock.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { decodeOpen } from '../../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../../core/tunnel/stream.ts'
@@ -165,4 +165,28 @@ test('an agent that reads nothing holds up no other agent', async () => {
   w.lock({ kind: 'user', user: 'mallory' })
   clock.advance(1_000)
   expect(await other.next()).toMatchObject({ claims: { version: 2 } })
+})
+
+// What it stops: whoever copied the credential of a service that was removed, and dials in with it while the certificate still runs.
+test('a service that left its agent is cut within two seconds and let in no more, until it joins anew', async () => {
+  const clock = handClock()
+  const w = await world({ clock })
+  const id = w.agentId()
+  const issued = clock.now()
+  const old = await w.agentLeaf(id)
+  let end: (code: string | undefined) => void = () => undefined
+  const over = new Promise<string | undefined>((resolve) => (end = resolve))
+  await w.dial({ leaf: old, onClose: (err) => end(err?.code) })
+  const other = await w.agentLeaf(id, 'app')
+  const kept = await w.dial({ leaf: other })
+
+  const expires = plus(issued, LIMITS.agentCertTtl.value)
+  w.presence.departures.push({ agentId: id, service: 'ssh', until: issued, expires })
+  clock.advance(LIMITS.policyPoll.value)
+  expect(await over).toBe('ERR_LOCKED')
+  await expect(w.dial({ leaf: old })).rejects.toMatchObject({ code: 'ERR_LOCKED' })
+  expect(w.log.entries.filter(({ event }) => event === 'proxy.tunnel_cut')).toHaveLength(1)
+  expect(kept.session.closed).toBe(false)
+  await w.dial({ leaf: other })
+  await w.dial({ leaf: await w.agentLeaf(id) })
 })

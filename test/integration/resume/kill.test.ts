@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { pipeline } from 'node:stream/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LIMITS } from '../../../core/limits.ts'
 import { missing, peer } from '../../support/peers.ts'
 import { missingPostgres, startPostgres, type Postgres } from '../../support/postgres.ts'
 import {
@@ -22,7 +23,7 @@ import {
 } from '../cli/postern.ts'
 
 // POSTERN_TEST_MEGABYTES=1000 for the long run.
-const megabytes = Number(process.env['POSTERN_TEST_MEGABYTES'] ?? 64)
+const megabytes = Number(process.env['POSTERN_TEST_MEGABYTES'] ?? 24)
 const NODE = 'web-1'
 
 describe.skipIf(missing('ssh', 'scp', 'psql') || missingPostgres())('kill -9 of the proxy', () => {
@@ -159,6 +160,20 @@ describe.skipIf(missing('ssh', 'scp', 'psql') || missingPostgres())('kill -9 of 
     expect([rows, hash.digest('hex')]).toEqual([1_500_000, expected])
     expect(direct).toBe(0)
   }, 120_000)
+
+  test('of ssh too: what it started does not wait for a network that nobody needs', async () => {
+    const shell = launch('ssh', ['-F', config, '-tt', NODE])
+    const ready = lineOf(createInterface(shell.stdout ?? process.stdin), /^here=42/)
+    shell.stdin?.write('X=42; echo "here=$X"\n')
+    await ready
+    const began = performance.now()
+    // Its ProxyCommand has the same standard error: when that closes, both are gone.
+    const gone = new Promise((resolve) => shell.on('close', resolve))
+    await running.kill()
+    shell.kill('SIGKILL')
+    await gone
+    expect(performance.now() - began).toBeLessThan(LIMITS.resumeWindow.value / 2)
+  })
 })
 
 const BIG = 'select i, md5(i::text) from generate_series(1, 1500000) i'

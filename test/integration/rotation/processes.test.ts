@@ -19,6 +19,7 @@ beforeAll(async () => {
 }, 120_000)
 afterAll(() => cluster.close())
 
+const APP_CONNECTED = /tunnel\.connected .*service=app/
 const app = (name: string) => ({
   app_service: { enabled: true, apps: [{ name, uri: 'tcp://127.0.0.1:1' }] },
 })
@@ -49,13 +50,24 @@ test('a service that leaves the configuration at SIGHUP gives its credential bac
   })
   await copy.request('GET', '/v1/policy/freshness')
   expect(await ls()).toMatch(/^app +gone/m)
-
-  const left = lineOf(agent.log, /agent\.service_left .*service=app/)
+  // The copy runs as an agent too, and has its tunnels.
   const yaml = await readFile(configOf('two'), 'utf8')
+  await writeFile(configOf('kept-copy'), yaml.replace(dirOf('two'), dirOf('kept-copy')))
+  const thief = await cluster.part(['agent', 'start', '-c', configOf('kept-copy')], APP_CONNECTED)
+
+  const locked = /tunnel\.lost .*service=app .*ERR_LOCKED/
+  const cut = lineOf(thief.log, locked)
+  const left = lineOf(agent.log, /agent\.service_left .*service=app/)
   await writeFile(configOf('two'), yaml.replace(/app_service:[\s\S]*?(?=ssh_service:)/, ''))
   agent.signal('SIGHUP')
   await left
 
+  // No tunnel any more, neither the one that it had nor another; the other service, which nobody took away, goes on.
+  await cut
+  await lineOf(thief.log, locked)
+  expect(thief.said()).not.toMatch(/tunnel\.lost .*service=ssh/)
+  thief.signal('SIGTERM')
+  await thief.exited
   await expect(copy.request('GET', '/v1/policy/freshness')).rejects.toMatchObject({
     code: 'ERR_UNAUTHENTICATED',
   })

@@ -36,7 +36,7 @@ const gone = (pid: number) =>
           return false
         }
       },
-      { timeout: 5000 },
+      { timeout: 30_000 },
     )
     .toBe(false)
 const lockOn = (user: string) => ({
@@ -110,7 +110,7 @@ describe('a live session', () => {
         const socket = connect(port, '127.0.0.1', () => (socket.destroy(), resolve(false)))
         socket.on('error', () => resolve(true))
       })
-    await expect.poll(refused, { timeout: 5000 }).toBe(true)
+    await expect.poll(refused, { timeout: 30_000 }).toBe(true)
     child.kill()
     await once(child, 'exit')
   })

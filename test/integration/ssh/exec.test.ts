@@ -113,7 +113,7 @@ describe('exec', () => {
     const [chunk] = (await once(child.stdout ?? child, 'data')) as [Buffer]
     const pid = Number(chunk.toString())
     child.kill('SIGKILL')
-    await expect.poll(() => alive(pid), { timeout: 5000 }).toBe(false)
+    await expect.poll(() => alive(pid), { timeout: 30_000 }).toBe(false)
   })
 })
 

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import path from 'node:path'
 import type { ClientChannel } from 'ssh2'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -64,7 +65,10 @@ test('data beyond the window ends the connection', async () => {
 test('more channels than the limit are refused, the connection lives', async () => {
   const client = await enter()
   const wanted = LIMITS.sshChannels.value + 20
-  const results = await Promise.allSettled(
+  // In one write: of those that trickle in, the first are refused and gone before the last are there.
+  const socket = (client as unknown as { readonly _sock: Socket })._sock
+  socket.cork()
+  const opened = Promise.allSettled(
     Array.from(
       { length: wanted },
       () =>
@@ -75,6 +79,8 @@ test('more channels than the limit are refused, the connection lives', async () 
         ),
     ),
   )
+  socket.uncork()
+  const results = await opened
   const reasons = results.map((r) => (r.status === 'rejected' ? String(r.reason) : ''))
   expect(reasons.filter((text) => text.includes('too many channels')).length).toBeGreaterThan(0)
   await once((await exec(client, 'true')).resume(), 'exit')

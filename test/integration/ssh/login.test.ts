@@ -1,4 +1,5 @@
 /** Who gets in: certificates of the user CA for this user, this login, this key, now. Everything else stays outside. */
+import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { generateKey } from '../../../core/certs/signer.ts'
@@ -55,6 +56,21 @@ describe('host certificates', () => {
     await other.close()
   })
 })
+
+test.each(['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com'])(
+  'bytes arrive as they were, both ways and over changes of keys: %s',
+  async (cipher) => {
+    const input = randomBytes(3_000_000).toString('base64')
+    const options = ['-v', '-o', `Ciphers=${cipher}`, '-o', 'RekeyLimit=1M']
+    const { code, stdout, stderr } = await world.ssh([...options, NODE, 'cat'], { input })
+    expect(code).toBe(0)
+    expect(stderr).toContain(`kex: server->client cipher: ${cipher}`)
+    expect(stderr.match(/rekeying in progress|SSH2_MSG_NEWKEYS received/g)?.length).toBeGreaterThan(
+      3,
+    )
+    expect(stdout === input).toBe(true)
+  },
+)
 
 describe('user certificates', () => {
   test('let the user in', async () => {

@@ -244,6 +244,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       `  StrictHostKeyChecking yes`,
       `  BatchMode yes`,
       `  LogLevel INFO`,
+      // As cli/ssh-config.ts has it.
+      `  Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com`,
       '',
     ].join('\n'),
   )

@@ -267,7 +267,14 @@ test('through a CONNECT proxy with a login, and not when the proxy refuses', asy
   const { session } = await go({ proxy: () => `http://u:p@${at}` })
   expect(await session.ping()).toBeGreaterThan(0)
   expect(heads[0]).toContain(`CONNECT 127.0.0.1:${door.port} HTTP/1.1`)
-  expect((await failure(() => go({ proxy: () => `http://${at}` })))?.code).toBe('ERR_UNREACHABLE')
+  await expect(go({ proxy: () => `http://${at}` })).rejects.toMatchObject({
+    code: 'ERR_FORWARD_PROXY',
+    message: `The HTTPS proxy ${at} refused its login (407)`,
+  })
+  await expect(go({ proxy: () => 'http://127.0.0.1:1' })).rejects.toMatchObject({
+    code: 'ERR_UNREACHABLE',
+    message: 'The HTTPS proxy 127.0.0.1:1 cannot be reached (ECONNREFUSED)',
+  })
   session.close()
   relay.close()
 })

@@ -8,6 +8,7 @@ import { failure } from '../../support/pki.ts'
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
 const random = { bytes: (n: number) => Buffer.alloc(n), float: () => 0.5 }
 const OPEN = { opened: true }
+const nodeError = (code: string): Error => Object.assign(new Error(code), { code })
 
 function world(once: (tries: number, clock: HandClock) => typeof OPEN | Again | AppError) {
   const clock = handClock()
@@ -112,4 +113,23 @@ test('the end of the session ends it, in the middle of a pause', async () => {
   for (let i = 0; i < 5; i++) await turn()
   w.stop.abort(new AppError('ERR_STREAM_RESET'))
   expect((await failure(() => w.result))?.code).toBe('ERR_STREAM_RESET')
+})
+
+test.each([
+  [
+    'a name that does not exist',
+    new AppError('ERR_UNREACHABLE', '', { cause: nodeError('ENOTFOUND') }),
+  ],
+  ['a forward proxy that refuses', new AppError('ERR_FORWARD_PROXY')],
+])('%s is told at once', async (_, error) => {
+  const w = world(() => error)
+  expect(await w.end()).toBe(0)
+  await expect(w.result).rejects.toBe(error)
+})
+
+test('a resolver that does not answer may answer the next time', async () => {
+  const cause = nodeError('EAI_AGAIN')
+  const w = world((tries) => (tries < 2 ? new AppError('ERR_UNREACHABLE', '', { cause }) : OPEN))
+  await w.end()
+  expect(await w.result).toBe(OPEN)
 })

@@ -1,4 +1,7 @@
 // ProxyCommand's two pipes and one stream: every end arrives, nothing is lost, nobody is waited for who is gone.
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
 import { joinStdio, nameOf } from '../../../cli/connect/stdio.ts'
@@ -67,6 +70,32 @@ test('what the other side sends before it ends is written before stdout ends', a
   expect(await text(stdout)).toHaveLength(1_000_000)
   stdin.end()
   await done
+})
+
+test('over real sockets bytes arrive as they were, both ways', async () => {
+  const { near, far } = await streamPair()
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const ssh = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const [local] = (await once(server, 'connection')) as [Socket]
+  const [up, down] = [randomBytes(3_000_000), randomBytes(3_000_000)]
+  const heard: Buffer[] = []
+  const ended = new Promise<void>((resolve) => (far.onend = resolve))
+  far.ondata = (bytes) => {
+    heard.push(bytes)
+    far.consumed(bytes.length)
+  }
+  far.start()
+  const done = joinStdio(near, local, local)
+  far.write(Buffer.from(down))
+  far.end()
+  ssh.end(up)
+  const read: Buffer[] = []
+  for await (const bytes of ssh) read.push(bytes as Buffer)
+  await Promise.all([ended, done])
+  expect(Buffer.concat(heard).equals(up)).toBe(true)
+  expect(Buffer.concat(read).equals(down)).toBe(true)
+  server.close()
 })
 
 test('a reset is an error with its code and reason', async () => {

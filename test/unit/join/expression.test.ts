@@ -52,6 +52,8 @@ describe('holds', () => {
     'ifelse(claims.draft, "a", "b") == "b"',
     'regexp.match(claims.sub, "job-*")',
     'regexp.match(claims.groups, "s*e")',
+    'regexp.match(claims.sub, "^job-[0-9]+$")',
+    'regexp.match(claims.groups, `^(dev|ops)$`)',
     'claims.sub == "job-\\u0031"',
   ])('%s', (text) => expect(holds(text)).toBe(true))
 })
@@ -66,6 +68,8 @@ describe('does not hold', () => {
     'contains(claims.none, "dev")',
     'regexp.match(claims.sub, "job")',
     'regexp.match(claims.sub, "job-?")',
+    'regexp.match(claims.sub, "^job-[a-z]+$")',
+    'regexp.match(claims.groups, "^de$")',
     'claims.draft',
     'false',
   ])('%s', (text) => expect(holds(text)).toBe(false))
@@ -140,7 +144,9 @@ describe('is refused when the token is made', () => {
     ['!"a"', '! needs true or false'],
     ['"a"', 'an expression needs true or false'],
     ['set("a")', 'an expression needs true or false'],
-    ['regexp.match(claims.sub, "^job-[0-9]+$")', 'no regular expressions; use =='],
+    ['regexp.match(claims.sub, "job-[0-9]+")', 'a regular expression stands between ^ and $'],
+    ['regexp.match(claims.sub, `^(a)\\1$`)', '\\1 is not understood here'],
+    ['regexp.match(claims.sub, "^(a{1000}){1000}$")', 'larger than 1000 states'],
     ['regexp.match(claims.sub, claims.pattern)', 'write the pattern as a text'],
     ['regexp.replace(claims.sub, "a", "b") == "c"', 'regexp.replace() is not known here'],
   ])('%s', (text, message) => expect(expressionFlaw(text)).toContain(message))
@@ -181,6 +187,7 @@ describe('whom an expression lets in', () => {
     'strings.lower(claims.sub) == "a"',
     'contains(strings.split(claims.sub, "/"), "a")',
     'regexp.match(claims.sub, "a*")',
+    'regexp.match(claims.sub, "^(repo:acme/[a-z]+|main)$")',
     'claims.trusted',
     'false',
   ])('%s: somebody who is named', (text) => expect(namesSomebody(parseExpression(text))).toBe(true))
@@ -202,6 +209,9 @@ describe('whom an expression lets in', () => {
     'ifelse(claims.sub == "x", "a", "b") == "b"',
     '(claims.sub == "x") == false',
     'regexp.match(claims.sub, "**")',
+    'regexp.match(claims.sub, "^.+$")',
+    'regexp.match(claims.sub, "^(acme|[^x]*)$")',
+    'regexp.match(claims.sub, "^a?[a-z]*$")',
     'contains(strings.split(claims.sub, claims.sub), "")',
   ])('%s: anybody', (text) => expect(namesSomebody(parseExpression(text))).toBe(false))
 })

@@ -17,6 +17,7 @@ import { disconnectWith, installGuards, sendBanner, type Guards } from '../ssh2/
 import { hostCertificateKey } from '../ssh2/host-certificate.ts'
 import { DISCONNECT, internalsOf } from '../ssh2/internals.ts'
 import { installMlkem } from '../ssh2/mlkem.ts'
+import { installPackets } from '../ssh2/packets.ts'
 import { accountRefusal, thisHost } from './account.ts'
 import { authenticate } from './authenticate.ts'
 import type { Link } from './link.ts'
@@ -80,11 +81,13 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
   let exitCode: number | undefined
   let finished = false
   let helper: Helper | undefined
+  let wipeKeys = (): void => undefined
   const finish = (): void => {
     if (finished) return
     finished = true
     grace.cancel()
     socket.destroy()
+    wipeKeys()
     void (helper?.end() ?? Promise.resolve()).then(() => link.end(exitCode))
   }
   const grace = clock.after(LIMITS.sshLoginGrace.value, () => {
@@ -108,6 +111,7 @@ export function serveConnection(start: Start, link: Link, clock: Clock = systemC
   server.on('connection', (client) => {
     hostKey.install(client)
     installMlkem(client)
+    wipeKeys = installPackets(client)
     installExtInfo(client)
     const guards = installGuards(client, (what) =>
       link.report('session.refused', 'refused', {}, `the client broke the protocol: ${what}`),

@@ -45,6 +45,8 @@ function drain(master: ReadStream, fd: number, channel: ChannelInternals): void 
     if (chunk === null) break
     channel.write(chunk)
   }
+  // The helper has gone, and with it the last slave: the stream has closed the descriptor, whose number is somebody else's by now.
+  if (master.destroyed) return
   const buffer = Buffer.allocUnsafe(CHUNK)
   for (;;) {
     let length: number

@@ -21,3 +21,11 @@ declare module 'ssh2/lib/protocol/handlers.js' {
   const handlers: Record<number, (protocol: never, payload: Buffer) => unknown>
   export default handlers
 }
+declare module 'ssh2/lib/protocol/crypto.js' {
+  const crypto: {
+    CIPHER_INFO: Record<string, unknown>
+    createCipher(config: { readonly outbound: object }): unknown
+    createDecipher(config: { readonly inbound: object }): unknown
+  }
+  export default crypto
+}

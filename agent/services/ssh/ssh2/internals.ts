@@ -72,6 +72,26 @@ export interface Handlers {
   GLOBAL_REQUEST(protocol: unknown, name: string, wantReply: boolean, data: unknown): void
 }
 
+/** What encrypts packets. The fields with an underscore are those of ssh2's own class for AES-GCM, without its native part. */
+export interface PacketCipher {
+  outSeqno: number
+  readonly _encSSLName?: string
+  readonly _encKey?: Buffer
+  readonly _encIV?: Buffer
+  allocPacket(payload: number): Buffer
+  encrypt(packet: Buffer): void
+  free(): void
+}
+export interface PacketDecipher {
+  inSeqno: number
+  readonly _decipherSSLName?: string
+  readonly _decipherKey?: Buffer
+  readonly _decipherIV?: Buffer
+  _onPayload(payload: Buffer): unknown
+  decrypt(data: Buffer, from: number, end: number): number | undefined
+  free(): void
+}
+
 export interface ProtocolInternals {
   _kex: KexState | undefined
   _kexinit: unknown
@@ -80,8 +100,8 @@ export interface ProtocolInternals {
   _handlers: Handlers
   _destruct: unknown
   _authsQueue: string[]
-  _decipher: { _onPayload(payload: Buffer): unknown }
-  readonly _cipher: { encrypt(packet: Buffer): void }
+  _decipher: PacketDecipher
+  _cipher: PacketCipher
   readonly _packetRW: {
     readonly write: {
       readonly allocStart: number

@@ -1,6 +1,7 @@
 /** The functions of expressions, one table: what each takes and gives. Texts and sets of texts are bounded whatever they do. */
 import { globMatches } from '../../../access/match.ts'
 import { LIMITS } from '../../../limits.ts'
+import { linearRegExp } from '../../../regexp/match.ts'
 
 /** `list`: a set, a list of texts among the claims, or one text. `value`: a text or a set. */
 export type Kind = 'bool' | 'text' | 'list' | 'value' | 'set'
@@ -34,6 +35,17 @@ function local(address: string): string {
     throw new ExpressionFailure(`${JSON.stringify(address.slice(0, 80))} is no mail address`)
   return address.slice(0, at)
 }
+
+export interface Matcher {
+  readonly test: (text: string) => boolean
+  /** Whether it spells out anything of whom it matches. */
+  readonly hasLiteral: boolean
+}
+/** As Teleport reads them: between `^` and `$` a regular expression, anything else a text in which `*` is any run. Throws RegExpFlaw. */
+export const matcherOf = (pattern: string): Matcher =>
+  /^\^[^]*\$$/.test(pattern)
+    ? linearRegExp(pattern)
+    : { test: (t) => globMatches(pattern, t), hasLiteral: /[^*]/.test(pattern) }
 
 const union = (args: readonly Value[]): Value =>
   bounded(new Set(args.flatMap((a) => [...setOf(a)])))
@@ -85,7 +97,7 @@ export const FUNCTIONS: Readonly<Record<string, ExpressionFunction>> = {
   'regexp.match': {
     takes: ['list', 'text'],
     gives: 'bool',
-    apply: ([list, pattern]) => [...setOf(list)].some((t) => globMatches(text(pattern), t)),
+    apply: ([list, pattern]) => [...setOf(list)].some(matcherOf(text(pattern)).test),
   },
 }
 

@@ -7,7 +7,8 @@
  */
 import { reasonOf } from '../../../errors.ts'
 import { LIMITS } from '../../../limits.ts'
-import { FUNCTIONS, METHODS, type Kind } from './functions.ts'
+import { RegExpFlaw } from '../../../regexp/parse.ts'
+import { FUNCTIONS, matcherOf, METHODS, type Kind } from './functions.ts'
 import { malformed, wordsOf, type Word } from './tokens.ts'
 
 export type Node =
@@ -55,13 +56,18 @@ function expectKind(node: Node, wanted: Kind, where: string): void {
   if (!fits(kindOf(node), wanted)) throw malformed(`${where} needs ${WORDS[wanted]}`)
 }
 
-/** Regular expressions take time that nobody can bound; patterns with stars do not. */
 function checkPattern(node: Node | undefined): void {
   if (node?.is !== 'text') throw malformed('regexp.match: write the pattern as a text')
-  if (/^\^|\$$|[\\[\](){}|+]/.test(node.text))
+  // Taken by the word it would be a text with a star, which is not what its author means.
+  if (!/^\^[^]*\$$/.test(node.text) && /^\^|\$$|[\\[\](){}|+]/.test(node.text))
     throw malformed(
-      'regexp.match takes patterns with * here, no regular expressions; use ==, contains(set(…), …) or conditions with in',
+      'regexp.match: a regular expression stands between ^ and $; without them only * is special',
     )
+  try {
+    matcherOf(node.text)
+  } catch (e) {
+    throw e instanceof RegExpFlaw ? malformed(`regexp.match: ${e.message}`) : e
+  }
 }
 
 class Reader {

@@ -2,6 +2,7 @@
  * Whether an expression says whom it lets in. One that only says what a claim is not, or that is true whatever the claims are, lets
  * in everybody whom the issuer knows; that is asked when the token is made.
  */
+import { matcherOf } from './functions.ts'
 import type { Node } from './parse.ts'
 
 const MAPPINGS = new Set(['set', 'union', 'strings.upper', 'strings.lower', 'email.local'])
@@ -54,7 +55,7 @@ function callNames(name: string, [first, second]: readonly Node[]): boolean {
         (second.is === 'text' || (second.is === 'call' && second.name === 'set' && hasText(second)))
       )
     case 'regexp.match':
-      return isClaims(first) && second.is === 'text' && /[^*]/.test(second.text)
+      return isClaims(first) && second.is === 'text' && matcherOf(second.text).hasLiteral
     default:
       return false
   }

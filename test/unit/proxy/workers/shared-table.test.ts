@@ -86,11 +86,13 @@ test('a table that is away when a worker dies is told of, and harms nobody else'
 test('what every worker asks each second is read once for all of them, and never later than half a second', async () => {
   const clock = handClock()
   let reads = 0
-  const presence = { ...memoryPresence(), policyVersion: () => Promise.resolve(++reads) }
+  const policyCounts = () => Promise.resolve({ policy: ++reads, departures: 0 })
+  const presence = { ...memoryPresence(), policyCounts }
   const table = createSharedTable({ presence, clock, log: silentLog })
-  expect(await Promise.all([1, 2, 3].map((n) => table.of(n).policyVersion()))).toEqual([1, 1, 1])
+  const read = async (n: number): Promise<number> => (await table.of(n).policyCounts()).policy
+  expect(await Promise.all([1, 2, 3].map(read))).toEqual([1, 1, 1])
   clock.advance(499)
-  expect(await table.of(2).policyVersion()).toBe(1)
+  expect(await read(2)).toBe(1)
   clock.advance(1)
-  expect(await table.of(3).policyVersion()).toBe(2)
+  expect(await read(3)).toBe(2)
 })
