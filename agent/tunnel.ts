@@ -25,6 +25,7 @@ import type { AgentService, ServiceContext } from './services/service.ts'
 import { createDispatch } from './streams/dispatch.ts'
 import type { ReplayGuard } from './streams/replay.ts'
 import { createLegs, type Leg } from './legs.ts'
+import { createLookUp } from './look-up.ts'
 import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface TunnelKeeperDeps {
@@ -61,8 +62,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
     agentId,
     identity: held,
     onProxies(count) {
-      // More than there were: where the new ones are is to be asked for.
-      if (legs.count(count)) lookUp()
+      // More than we know of: where the new ones are is to be asked for.
+      if (legs.count(count) && count > proxies.length) lookUp()
     },
   })
   const meter = meterTunnels(deps.metrics, kind, signal)
@@ -78,6 +79,8 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
     )
   }
 
+  const lookUps = createLookUp<Leg>({ clock, random, signal, ask: lookUp })
+
   function say(error: AppError | undefined): void {
     const at = legs.connected()
     deps.onState(at.length > 0 ? { state: 'online', proxies: at } : { state: 'connecting', error })
@@ -91,14 +94,14 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         meter.connected(state.tunnel.session)
         log.info('tunnel.connected', { service: kind, proxy: state.tunnel.proxyId })
         leg.stands(state.tunnel.proxyId)
+        lookUps.connected(leg, legs.connected().length >= Math.min(2, state.tunnel.liveProxies))
         legs.count(state.tunnel.liveProxies)
         return say(undefined)
       case 'waiting':
         leg.fell()
         // Two legs and one proxy in reach: nothing is lost, and the next look comes by itself.
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
-        // Proxies come and go: a list that leads nowhere is asked for anew. Under a lock it led somewhere.
-        if (state.error?.code !== 'ERR_LOCKED') lookUp()
+        lookUps.lost(leg, state)
         if (state.leaving)
           return log.info('tunnel.leaving', {
             service: kind,

@@ -413,6 +413,16 @@ export const LIMITS = {
     'bytes',
     'Sum of what resumable streams may hold above replayMin in one process; above it they do not grow.',
   ),
+  lookUpAfter: limit(
+    5_000,
+    'ms',
+    'An agent whose proxy fell asks the control plane where proxies are after this and a part of lookUpSpread, unless it is connected by then.',
+  ),
+  lookUpSpread: limit(
+    25_000,
+    'ms',
+    'Over this time agents that lost the same proxy spread their questions.',
+  ),
   backoffMin: limit(500, 'ms', 'First pause between two dials, with full jitter.'),
   backoffMax: limit(30 * second, 'ms', 'Longest pause between two dials.'),
   goAwayMax: limit(

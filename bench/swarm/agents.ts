@@ -1,5 +1,5 @@
 /**
- * A part of the swarm: `agents.ts <world> <port> <first> <count> paced|unpaced`. Each agent has an identity of its own, dials with
+ * A part of the swarm: `agents.ts <world> <port> <count> paced|unpaced <first source> <sources>`. Each agent has an identity of its own, dials with
  * the real client, proves its key, and dials again when its tunnel falls: paced as agents do it, or at once. Prints how many
  * tunnels stand, whenever that changed and 50 ms have passed.
  */
@@ -18,9 +18,12 @@ import { keepConnected, type ReconnectHooks } from '../../net/reconnect.ts'
 import { connectTunnel, type ConnectedTunnel } from '../../net/tunnel-client.ts'
 import { stayAwake } from '../../net/stay-awake.ts'
 import { caOf, CLUSTER, readWorld } from '../tunnel/world.ts'
+import { comeFrom } from './sources.ts'
 
-const [path = '', port = '', count = '0', pace = 'paced'] = process.argv.slice(2)
+const [path = '', port = '', count = '0', pace = 'paced', first = '1', sources = '1'] =
+  process.argv.slice(2)
 stayAwake()
+comeFrom(Number(sources), Number(first))
 const world = readWorld(path)
 const ca = caOf(world)
 const issuer = { certificate: ca, signer: keySigner(createPrivateKey(world.caKey)) }

@@ -9,7 +9,6 @@ import { jwsSign } from '../../core/certs/jws.ts'
 import { keySigner, generateKey } from '../../core/certs/signer.ts'
 import { seconds, systemClock } from '../../core/clock.ts'
 import type { Policy } from '../../core/domain/policy.ts'
-import { LIMITS } from '../../core/limits.ts'
 import { silentLog } from '../../core/log.ts'
 import { systemRandom } from '../../core/random.ts'
 import { createProxy } from '../../proxy/proxy.ts'
@@ -54,8 +53,6 @@ const proxy = createProxy({
   userCas: () => [ca],
   policyKeys: () => [policyKey.publicKey],
   presence,
-  // Ten thousand agents are not at one address, as they are here.
-  limits: { handshakesPerSource: LIMITS.handshakesPending.value },
   publicAddresses: () => [address],
   policy: {
     async policy() {
@@ -85,10 +82,12 @@ const listener = await openListener(
 )
 address = `127.0.0.1:${listener.port}`
 await proxy.start()
+const began = process.cpuUsage()
 createInterface(process.stdin).on('line', () => {
   globalThis.gc?.()
   const { agentTunnels, upgradesRefused, handshakesRefused } = proxy.stats()
-  const cpu = process.cpuUsage()
+  const cpu = process.cpuUsage(began)
+  const { heapUsed, external } = process.memoryUsage()
   const facts = {
     agentTunnels,
     upgradesRefused,
@@ -96,6 +95,8 @@ createInterface(process.stdin).on('line', () => {
     asked,
     rows: presence.writes.length,
     cpu: (cpu.user + cpu.system) / 1e6,
+    heapUsed,
+    external,
   }
   process.stdout.write(`${JSON.stringify(facts)}\n`)
 })

@@ -1,6 +1,7 @@
 /**
  * Preloaded into processes of a test cluster: their wall clock stands back by what a file says, and when the file says less, that time
- * passes at once for what waits longer than a minute. What is shorter, liveness above all, goes by the machine's own time.
+ * passes at once for what waits longer than a minute. What is shorter, liveness above all, goes by the machine's own time; but what is
+ * done every so often is done once right then, as on a machine that stood still. So a lease that ran out meanwhile is there again.
  *
  * Back, because Node's own TLS looks at the machine's clock: a certificate of the past that is still good is good there too.
  */
@@ -12,7 +13,12 @@ const file = process.env['POSTERN_TEST_BEHIND'] ?? ''
 /** Waits below this are the machine's own, ms. */
 const LONG = 60_000
 const Machine = Date
-const { setTimeout: wait, clearTimeout: end } = globalThis
+const {
+  setTimeout: wait,
+  clearTimeout: end,
+  setInterval: every,
+  clearInterval: endEvery,
+} = globalThis
 
 const read = () => {
   const text = readFileSync(file, 'utf8')
@@ -67,7 +73,19 @@ globalThis.setTimeout = (fn, ms = 0, ...args) => {
   waits.set(made, true)
   return made
 }
+/** What is done every so often. */
+const rounds = new Map()
+globalThis.setInterval = (fn, ms, ...args) => {
+  const timer = every(fn, ms, ...args)
+  rounds.set(timer, () => fn(...args))
+  return timer
+}
+globalThis.clearInterval = (timer) => {
+  rounds.delete(timer)
+  endEvery(timer)
+}
 globalThis.clearTimeout = (timer) => {
+  rounds.delete(timer)
   if (!(timer instanceof LongWait)) return end(timer)
   waits.delete(timer)
   end(timer.timer)
@@ -82,4 +100,5 @@ watch(dirname(file), { persistent: false }, (_event, name) => {
     one.due -= passed
     one.set()
   }
+  for (const run of [...rounds.values()]) run()
 })

@@ -87,7 +87,7 @@ const packet = (type: number, body: Buffer): Buffer => {
 }
 const ident = Buffer.from('SSH-2.0-OpenSSH_9.9 fuzz\r\n')
 
-test('300 broken connections harm nobody', { timeout: 120_000 }, async () => {
+test('CVE-2026-73564 (frp): 300 broken connections harm nobody', { timeout: 120_000 }, async () => {
   const lengths = [0, 1, 5, 0x7fffffff, 0xffffffff].map((n) => {
     const b = Buffer.alloc(64)
     b.writeUInt32BE(n)

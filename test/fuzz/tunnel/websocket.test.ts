@@ -120,7 +120,7 @@ test(
 )
 
 test(
-  'any bytes end in messages or one violation, alike however they are cut',
+  'CVE-2026-48779 (ws): any bytes end in messages or one violation, alike however they are cut',
   () => {
     // Mostly headers that nearly hold, because random bytes fail in the first two.
     const near = fc
@@ -141,7 +141,7 @@ test(
 )
 
 test(
-  'a length in a header allocates nothing that the caps do not allow',
+  'CVE-2020-27813 (gorilla), CVE-2023-43669 (tungstenite): a length in a header allocates nothing that the caps do not allow',
   () => {
     fc.assert(
       fc.property(fc.bigInt({ min: 65_536n, max: 2n ** 64n - 1n }), (length) => {

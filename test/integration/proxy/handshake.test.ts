@@ -214,12 +214,15 @@ function get(path: string): Promise<{ status: number; body: unknown }> {
   })
 }
 
-test('a proxy with a lease but without a policy is not ready: it would know of no lock', async () => {
+test('CVE-2024-12289 (Boundary): who comes while a proxy starts is turned away; without a policy it is not ready', async () => {
   const refuses = {
     policy: () => Promise.reject(new Error('away')),
     freshness: () => Promise.reject(new Error('away')),
   }
   const blind = await proxyWorld({ clock: handClock(), start: false, deps: { policy: refuses } })
+  const early = blind.dial({ leaf: await blind.agentLeaf(blind.agentId()) })
+  await expect(early).rejects.toMatchObject({ code: 'ERR_PROXY_BUSY' })
+  expect(blind.proxy.ready()).toMatchObject({ ok: false, facts: { state: 'starting' } })
   await blind.proxy.start()
   expect(blind.proxy.stats().state).toBe('serving')
   expect(blind.proxy.ready()).toEqual({ ok: false, facts: { state: 'serving', policy: 0 } })

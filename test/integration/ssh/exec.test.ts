@@ -67,7 +67,7 @@ describe('exec', () => {
     expect(result).toMatchObject({ code: 0, stdout: 'y\n' })
   })
 
-  test('the environment is made from nothing, plus what may be sent', async () => {
+  test('GHSA-hw4x-mcx5-9q36 (Teleport): the environment is made from nothing, plus what may be sent', async () => {
     const result = await world.ssh(
       ['-o', 'SendEnv=LC_ALL DEPLOY_TARGET LD_PRELOAD BASH_ENV OTHER', NODE, 'env -0'],
       { env: { LC_ALL: 'C', DEPLOY_TARGET: 'blue', LD_PRELOAD: '', BASH_ENV: '/x', OTHER: '1' } },

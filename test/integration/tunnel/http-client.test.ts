@@ -89,7 +89,7 @@ test.each([
   ['an unknown code', 400, '{"code":"ERR_OF_NEXT_YEAR","detail":"x"}', 'ERR_INTERNAL'],
   ['no JSON', 500, '<html>', 'ERR_INTERNAL'],
   ['a gateway’s page', 502, '<html>', 'ERR_UNREACHABLE'],
-  ['a redirect, which is never followed', 302, '', undefined],
+  ['GHSA-qrwj-vh9x-gw5v (Coder): a redirect, which is never followed', 302, '', undefined],
 ])('%s', async (_what, status, body, code) => {
   answer = (_req, res) => res.writeHead(status, { location: 'https://example.com/' }).end(body)
   expect((await failure(() => client.request('GET', '/x')))?.code).toBe(code)

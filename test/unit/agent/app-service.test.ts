@@ -311,7 +311,7 @@ describe('the name inside TLS', () => {
     expect(events).toMatchObject([{ type: 'session.refused', reason: 'TLS asks for app other' }])
   })
 
-  test('the decision is made again inside TLS', async () => {
+  test('CVE-2026-48113, GHSA-397r-r4gr-x5pg (chisel): the decision is made for each stream, and again inside TLS', async () => {
     decision = { allow: false, reason: 'user locked', why: 'lock lk_1' }
     const [mine, its] = pair()
     const done = serve(its)
