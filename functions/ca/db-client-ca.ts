@@ -3,14 +3,12 @@
  * a cluster without databases needs none.
  */
 import { caPin } from '../../core/certs/signer.ts'
-import { toPem } from '../../core/certs/x509-read.ts'
-import { createCaCertificate } from '../../core/certs/x509.ts'
-import { fromSeconds, plus, seconds, type Clock } from '../../core/clock.ts'
-import { LIMITS } from '../../core/limits.ts'
+import { fromSeconds, seconds, type Clock } from '../../core/clock.ts'
 import type { Log } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
 import type { CaStore, DbClientCa } from '../store/ca-store.ts'
 import type { CaKeyMaker } from './keyring.ts'
+import { selfCertified } from './new-key.ts'
 
 export interface DbClientCaDeps {
   readonly keyring: Pick<CaKeyMaker, 'create' | 'retire'>
@@ -27,16 +25,8 @@ export async function ensureDbClientCa(deps: DbClientCaDeps): Promise<DbClientCa
   if (known) return known
   const { ref, signer } = await keyring.create('db_client')
   const now = fromSeconds(seconds(clock.now()))
-  const der = await createCaCertificate(
-    {
-      name: 'Postern database client CA',
-      signer,
-      notBefore: plus(now, -LIMITS.certBackdate.value),
-      notAfter: plus(now, LIMITS.caCertTtl.value),
-    },
-    random,
-  )
-  const kept = await stores.cas.initDbClientCa({ ref, created: now, certificate: toPem(der) })
+  const certificate = await selfCertified('db_client', signer, now, random)
+  const kept = await stores.cas.initDbClientCa({ ref, created: now, certificate })
   if (kept.ref === ref) log.info('db_client.key_made', { pin: caPin(signer.publicKey) })
   else await keyring.retire('db_client', { ref })
   return kept
