@@ -106,6 +106,11 @@ export const LIMITS = {
   resourcesPerAgent: limit(500, 'count', 'Apps, databases and clusters one agent may announce.'),
   configFile: limit(256 * KiB, 'bytes', 'postern.yaml, before it is parsed.'),
   yamlAliases: limit(20, 'count', 'Aliases in one YAML document, against expansion bombs.'),
+  yamlNesting: limit(
+    64,
+    'count',
+    'Levels of brackets, or of `- ` and `? ` on one line, in a YAML file; deeper ones are refused unparsed.',
+  ),
 
   // Tokens, joining, certificates
   tokenTtlDefault: limit(30 * minute, 'ms', 'Life of a join token when none is asked for.'),
