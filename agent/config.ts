@@ -11,6 +11,7 @@ import type { AppProtocol } from '../core/domain/resource.ts'
 import { isTokenSecret, type JoinMethodName } from '../core/domain/token.ts'
 import { LIMITS } from '../core/limits.ts'
 import { parse } from '../core/parse.ts'
+import { nestsTooDeep } from '../core/yaml-depth.ts'
 import { configFile, CONFIG_SUGGESTIONS, type ConfigFile } from './config-schema.ts'
 
 /** Where the secret of a join token is. It is read only when an identity is needed. */
@@ -127,6 +128,7 @@ export function readYaml(text: string): unknown {
   const max = LIMITS.configFile.value
   if (Buffer.byteLength(text) > max)
     throw new AppError('ERR_INPUT_TOO_LARGE', `the configuration file is larger than ${max} bytes`)
+  if (nestsTooDeep(text)) throw wrong('(document)', 'nested too deep')
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
   const broken = document.errors[0]
   if (broken) throw wrong('(document)', broken.message.split('\n')[0] ?? 'not valid YAML')

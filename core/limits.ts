@@ -106,6 +106,11 @@ export const LIMITS = {
   resourcesPerAgent: limit(500, 'count', 'Apps, databases and clusters one agent may announce.'),
   configFile: limit(256 * KiB, 'bytes', 'postern.yaml, before it is parsed.'),
   yamlAliases: limit(20, 'count', 'Aliases in one YAML document, against expansion bombs.'),
+  yamlNesting: limit(
+    64,
+    'count',
+    'Levels of brackets, or of `- ` and `? ` on one line, in a YAML file; deeper ones are refused unparsed.',
+  ),
 
   // Tokens, joining, certificates
   tokenTtlDefault: limit(30 * minute, 'ms', 'Life of a join token when none is asked for.'),
@@ -371,6 +376,11 @@ export const LIMITS = {
     3 * second,
     'ms',
     'A suspect tunnel that is not replaced earlier is given up after this, or 8 round trips if they are longer.',
+  ),
+  callPatience: limit(
+    10 * second,
+    'ms',
+    'A call of a command that the control plane refused as one too many is sent again, with jitter, for so long.',
   ),
   openPatience: limit(
     10 * second,

@@ -32,7 +32,12 @@ export function shareOf(
     ...whole,
     tunnels: part(whole.tunnels),
     handshakes: part(whole.handshakes),
-    handshakesPerSource: part(whole.handshakesPerSource),
+    // The kernel spreads connections unevenly, and an office behind one address would be turned away by a busy process while others are
+    // idle. One source never takes more than half of the places.
+    handshakesPerSource: Math.max(
+      part(whole.handshakesPerSource),
+      Math.min(Math.ceil(whole.handshakesPerSource / 4), Math.ceil(part(whole.handshakes) / 2)),
+    ),
   }
 }
 

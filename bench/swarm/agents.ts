@@ -47,7 +47,27 @@ async function makeIdentity(): Promise<OwnIdentity> {
   return { certificate: readCertificate(der), signer: keySigner(keys.privateKey) }
 }
 
-const dial = (identity: OwnIdentity, hooks: ReconnectHooks, signal: AbortSignal) =>
+/**
+ * Dials of this process at once. Thousands of agents have thousands of processors; here they share one, and if it begins all of them
+ * none is done before its deadline. A few processes of this many still ask the proxy for more than it takes at a time.
+ */
+const AT_ONCE = 256
+let dialling = 0
+const waiting: (() => void)[] = []
+
+async function dial(identity: OwnIdentity, hooks: ReconnectHooks, signal: AbortSignal) {
+  if (dialling >= AT_ONCE) await new Promise<void>((go) => waiting.push(go))
+  else dialling += 1
+  try {
+    return await connect(identity, hooks, signal)
+  } finally {
+    const next = waiting.shift()
+    if (next) next()
+    else dialling -= 1
+  }
+}
+
+const connect = (identity: OwnIdentity, hooks: ReconnectHooks, signal: AbortSignal) =>
   connectTunnel({
     url: `wss://127.0.0.1:${port}`,
     trust,

@@ -5,6 +5,7 @@ import { tokenCreated } from '../../core/api/documents.ts'
 import { AppError, badField, isAppError } from '../../core/errors.ts'
 import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
+import { nestsTooDeep } from '../../core/yaml-depth.ts'
 import { withClient, type Client } from '../client.ts'
 import type { Cli } from '../cli.ts'
 import type { ProfileOptions } from '../host.ts'
@@ -20,6 +21,7 @@ type Document = z.output<typeof head>
 
 /** All documents of the file, or an error that says which one is wrong: nothing is sent before all of them are read. */
 export function parseDocuments(text: string): Document[] {
+  if (nestsTooDeep(text)) throw badField('(document)', 'nested too deep')
   const documents = parseAllDocuments(text, { uniqueKeys: true, prettyErrors: true })
   if (!Array.isArray(documents)) return []
   return documents

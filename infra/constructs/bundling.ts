@@ -3,9 +3,12 @@ import { join } from 'node:path'
 
 export const ROOT = join(import.meta.dirname, '../..')
 
-/** Modules that are replaced in a bundle. */
+const instead = (name: string) => join(ROOT, 'functions/lambda-sdk', name)
+/** Modules that are replaced in a bundle: parts of the SDK that no function uses. */
 export const ALIASES: Readonly<Record<string, string>> = {
-  '@aws-sdk/credential-provider-node': join(ROOT, 'functions/lambda-credentials/env.ts'),
+  '@aws-sdk/credential-provider-node': instead('env.ts'),
+  '@aws-sdk/middleware-endpoint-discovery': instead('no-endpoint-discovery.ts'),
+  '@smithy/core/event-streams': instead('no-event-streams.ts'),
 }
 export const BUNDLE = {
   target: 'node24',

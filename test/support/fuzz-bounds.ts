@@ -87,17 +87,22 @@ function cost(run: () => void): { ms: number; bytes: number } {
   }
 }
 
-/** Runs `use` on `boundedRuns` inputs: at most 50 ms of processor time and 4 × input + 1 MiB of memory for each. */
-export function bounded(make: (c: Chance) => Buffer, use: (input: Buffer) => void): void {
+/** Runs `use` on `runs` inputs (all that were asked for, when FUZZ_RUNS asks): at most 50 ms of processor time and 4 × input + `memory` (1 MiB) for each. */
+export function bounded(
+  make: (c: Chance) => Buffer,
+  use: (input: Buffer) => void,
+  { few = boundedRuns, memory = MiB }: { readonly few?: number; readonly memory?: number } = {},
+): void {
+  const runs = asked > 0 ? boundedRuns : few
   const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 0x7fffffff)
   const c = chance(seed)
-  for (let i = 0; i < boundedRuns; i++) {
+  for (let i = 0; i < runs; i++) {
     const input = make(c)
     const run = () => use(input)
     const shown = () =>
       `FUZZ_SEED=${seed}, input ${i}: ${input.toString('hex', 0, 400)} (${input.length} bytes)`
     try {
-      const most = 4 * input.length + MiB
+      const most = 4 * input.length + memory
       const seen = [cost(run)]
       const over = ({ ms, bytes }: { ms: number; bytes: number }) => ms > CPU_MAX_MS || bytes > most
       while (seen.length < 3 && seen.every(over)) seen.push(cost(run))

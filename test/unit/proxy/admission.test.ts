@@ -1,7 +1,7 @@
 // Who may begin a handshake.
 import { expect, test } from 'vitest'
 import { parseNetwork } from '../../../core/certs/ip.ts'
-import { createAdmission } from '../../../proxy/admission.ts'
+import { createAdmission, shareOf } from '../../../proxy/admission.ts'
 
 const limits = { tunnels: 5, handshakes: 3, handshakesPerSource: 2 }
 const slot = (admission: ReturnType<typeof createAdmission>, source: string, tunnels = 0) => {
@@ -47,4 +47,16 @@ test('a source is the peer, or whom a load balancer that was named says it is', 
   const behind = createAdmission({ trustedProxies: network ? [network] : [] })
   expect(behind.sourceOf('10.0.0.1', '203.0.113.7')).toBe('203.0.113.7')
   expect(behind.sourceOf('192.0.2.1', '203.0.113.7')).toBe('192.0.2.1')
+})
+
+test('several processes share the limits, and an office behind one address keeps room in each of many', () => {
+  const limits = { tunnels: 10_000, handshakes: 512, handshakesPerSource: 128 }
+  expect(shareOf(limits, 1)).toMatchObject(limits)
+  expect(shareOf(limits, 2)).toMatchObject({
+    tunnels: 5000,
+    handshakes: 256,
+    handshakesPerSource: 64,
+  })
+  expect(shareOf(limits, 16)).toMatchObject({ handshakes: 32, handshakesPerSource: 16 })
+  expect(shareOf(limits, 64)).toMatchObject({ handshakes: 8, handshakesPerSource: 4 })
 })
