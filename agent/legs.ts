@@ -5,6 +5,11 @@ export interface Leg {
   stands(at: ProxyId): void
   /** Not to be counted on any more. */
   fell(): void
+  /** It fell because its proxy leaves; what came of it serves until it has left. */
+  lingers(): void
+  left(): void
+  /** A dial failed; `same`: it led to where the other leg is. How many such in a row there were, this one included. */
+  failed(same: boolean): number
   /** That proxy was met at this address. */
   passedBy(address: string, proxyId: ProxyId): void
 }
@@ -13,6 +18,8 @@ export interface Legs {
   readonly first: Leg
   readonly second: Leg
   connected(): ProxyId[]
+  /** Where streams come in: the connected ones or, without any, those that linger. */
+  serving(): ProxyId[]
   heldByOther(leg: Leg, proxyId: ProxyId): boolean
   /** Addresses where the other leg is known to be come last: behind one load balancer that cannot be told. */
   sorted(leg: Leg, addresses: readonly string[]): string[]
@@ -24,15 +31,29 @@ export interface Legs {
 
 export function createLegs(): Legs {
   const at = new Map<Leg, ProxyId>()
+  const last = new Map<Leg, ProxyId>()
+  const lingering = new Map<Leg, ProxyId>()
   const met = new Map<string, ProxyId>()
   let most = 0
   let enough: () => void = () => undefined
   const many = new Promise<void>((resolve) => (enough = resolve))
 
   const leg = (): Leg => {
+    let same = 0
     const own: Leg = {
-      stands: (proxyId) => void at.set(own, proxyId),
+      stands(proxyId) {
+        at.set(own, proxyId)
+        last.set(own, proxyId)
+        lingering.delete(own)
+        same = 0
+      },
       fell: () => void at.delete(own),
+      lingers() {
+        const proxyId = last.get(own)
+        if (proxyId) lingering.set(own, proxyId)
+      },
+      left: () => void lingering.delete(own),
+      failed: (again) => (same = again ? same + 1 : 0),
       passedBy: (address, proxyId) => void met.set(address, proxyId),
     }
     return own
@@ -46,6 +67,7 @@ export function createLegs(): Legs {
     first,
     second,
     connected: () => [...at.values()],
+    serving: () => [...(at.size > 0 ? at : lingering).values()],
     heldByOther,
     sorted(one, addresses) {
       const taken = (address: string): boolean => {

@@ -11,6 +11,7 @@ import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
+import { backoff } from '../net/backoff.ts'
 import { dialFirst } from '../net/dial-first.ts'
 import { keepConnected, type ConnectionState, type ReconnectHooks } from '../net/reconnect.ts'
 import { onNetworkChange } from '../net/network-change.ts'
@@ -82,7 +83,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   const lookUps = createLookUp<Leg>({ clock, random, signal, ask: lookUp })
 
   function say(error: AppError | undefined): void {
-    const at = legs.connected()
+    const at = legs.serving()
     deps.onState(at.length > 0 ? { state: 'online', proxies: at } : { state: 'connecting', error })
   }
 
@@ -102,11 +103,11 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
         // Two legs and one proxy in reach: nothing is lost, and the next look comes by itself.
         if (state.error?.code === 'ERR_TUNNEL_ALREADY_HERE' && legs.connected().length > 0) return
         lookUps.lost(leg, state)
-        if (state.leaving)
-          return log.info('tunnel.leaving', {
-            service: kind,
-            retry_in_ms: Math.round(state.retryIn),
-          })
+        if (state.leaving) {
+          leg.lingers()
+          log.info('tunnel.leaving', { service: kind, retry_in_ms: Math.round(state.retryIn) })
+          return say(undefined)
+        }
         meter.lost(state.error)
         report(state.error, state.retryIn)
         return say(state.error)
@@ -202,12 +203,19 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       onState: onState(leg),
       onUncounted: () => leg.fell(),
       covered: () => legs.connected().length > 0,
+      onLeft() {
+        leg.left()
+        say(undefined)
+      },
       onDoubt: (fn) => onNetworkChange(clock, fn),
       awaited: () => dispatch.waiting,
-      pause: (attempt, error) =>
-        error?.code === 'ERR_TUNNEL_ALREADY_HERE' && attempt >= LIMITS.sameProxyTries.value
-          ? LATER * (0.5 + random.float() / 2)
-          : undefined,
+      pause(_attempt, error) {
+        const same = leg.failed(error?.code === 'ERR_TUNNEL_ALREADY_HERE')
+        if (same === 0) return undefined
+        // Proxies are there, whatever failed before: only these tries count.
+        if (same > LIMITS.sameProxyTries.value) return LATER * (0.5 + random.float() / 2)
+        return backoff(same - 1, error, random)
+      },
     })
 
   deps.onState({ state: 'connecting', error: undefined })

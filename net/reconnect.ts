@@ -34,12 +34,14 @@ export interface KeepConnectedOptions {
   /** Ends it: the tunnel is closed in good order. */
   readonly signal: AbortSignal
   onState?: ((state: ConnectionState) => void) | undefined
-  /** Streams wait to be resumed on the next tunnel: the pause is kept short, however often the last ones fell. */
+  /** Streams wait to be resumed on the next tunnel: unless `covered`, the pause is kept short, however often the last ones fell. */
   awaited?: (() => boolean) | undefined
   /** The tunnel in use is not to be counted on any more: it fell silent or was told to leave. Another is dialled now. */
   onUncounted?: (() => void) | undefined
   /** Is somebody else in reach through another tunnel? Then one that was told to leave need not wait for its successor. */
   covered?: (() => boolean) | undefined
+  /** A tunnel that was told to leave, and served until now, is closed. */
+  onLeft?: (() => void) | undefined
   /** Calls back when something makes every connection doubtful, as a changed address does. The answer ends that. */
   onDoubt?: ((fn: () => void) => () => void) | undefined
   /** Pause before try number `attempt`, in place of the usual one. */
@@ -51,7 +53,12 @@ export interface KeepConnectedOptions {
 /** Why a tunnel is not to be counted on any more. */
 type Ended =
   | { readonly why: 'closed'; readonly error: AppError | undefined }
-  | { readonly why: 'going away'; readonly comeBackMs: number }
+  /** `closed` resolves when the old tunnel takes nothing any more. */
+  | {
+      readonly why: 'going away'
+      readonly comeBackMs: number
+      readonly closed: Promise<void>
+    }
   /** It may be dead: another is dialled at once, and it goes when that one is there or after a while. */
   | { readonly why: 'suspect' }
   | { readonly why: 'stopped' }
@@ -59,9 +66,26 @@ type Ended =
 /** A tunnel that stood for this long was a success: the next backoff starts from the beginning. */
 const STOOD = LIMITS.backoffMax.value
 
+/** The part of its usual pause that a first try takes when somebody waits for it. */
+const SOON = 1 / 5
+
+const isNeeded = ({ awaited, covered }: KeepConnectedOptions): boolean =>
+  awaited?.() === true && covered?.() !== true
+
+function pauseAfter(
+  attempt: number,
+  error: AppError | undefined,
+  options: KeepConnectedOptions,
+): number {
+  const { random } = options
+  if (!isNeeded(options)) return backoff(attempt, error, random)
+  const pause = backoff(0, error, random)
+  return attempt === 0 && error?.details?.retryAfter === undefined ? pause * SOON : pause
+}
+
 /**
- * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked; until another tunnel
- * stands the old one takes streams as before. Then the other end is told, and it is closed when its streams are done.
+ * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked, and at once when the old
+ * tunnel ended and somebody waits; until another tunnel stands the old one takes streams as before. Then the other end is told, and it is closed when its streams are done.
  */
 export async function keepConnected(options: KeepConnectedOptions): Promise<void> {
   const { clock, random, signal } = options
@@ -83,13 +107,21 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     const retryIn =
       ended.why === 'going away'
         ? Math.min(ended.comeBackMs, LIMITS.goAwayMax.value) * (0.5 + random.float() / 2)
-        : (options.pause?.(attempt, error) ??
-          backoff(options.awaited?.() ? Math.min(attempt, 1) : attempt, error, random))
+        : (options.pause?.(attempt, error) ?? pauseAfter(attempt, error, options))
     attempt++
     // A suspect tunnel still counts until another one is there.
     if (ended.why === 'suspect') continue
     say({ state: 'waiting', error, retryIn, leaving: ended.why === 'going away' })
-    await sleep(clock, retryIn, signal).catch(() => undefined)
+    const needed = new AbortController()
+    if (ended.why === 'going away')
+      void ended.closed.then(() => {
+        options.onLeft?.()
+        if (isNeeded(options)) needed.abort()
+      })
+    const rest = AbortSignal.any([signal, needed.signal])
+    await sleep(clock, retryIn, rest).catch(() => undefined)
+    if (needed.signal.aborted)
+      await sleep(clock, pauseAfter(0, undefined, options), signal).catch(() => undefined)
   }
   say({ state: 'stopped', error: fatal })
 }
@@ -110,12 +142,19 @@ async function oneLife(
   })
   let silent = false
   let calm: (() => void) | undefined
+  let over: () => void = () => undefined
+  const closed = new Promise<void>((resolve) => {
+    over = resolve
+  })
   const onAbort = () => end({ why: 'stopped' })
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     const tunnel = await options.connect(signal, {
-      onGoAway: (comeBackMs) => end({ why: 'going away', comeBackMs }),
-      onClose: (error) => end({ why: 'closed', error }),
+      onGoAway: (comeBackMs) => end({ why: 'going away', comeBackMs, closed }),
+      onClose(error) {
+        end({ why: 'closed', error })
+        over()
+      },
       onSuspect(suspect) {
         silent = suspect
         if (suspect) end({ why: 'suspect' })

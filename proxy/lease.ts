@@ -23,6 +23,8 @@ export interface LeaseDeps {
   readonly log: Log
   /** Called on each change: false when the lease ran out, true when it is held (again). */
   onHeld(held: boolean): void
+  /** There are more proxies than at the last look. */
+  onMore(): void
 }
 
 export interface Lease {
@@ -78,7 +80,10 @@ export function createLease(deps: LeaseDeps): Lease {
   /** How many proxies there are; an old answer does while there is no new one. */
   async function lookAround(): Promise<void> {
     const found = await presence.liveProxies(clock.now()).catch(() => undefined)
-    if (found) live = found
+    if (!found) return
+    const before = live.length
+    live = found
+    if (live.length > before) deps.onMore()
   }
 
   async function renew(): Promise<void> {

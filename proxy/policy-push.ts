@@ -1,7 +1,8 @@
 /**
  * Sends the signed policy and the freshness stamp down every agent tunnel: one `policy` stream for each signed object, which is
  * its only content; the JWS's `typ` says which it is. Per tunnel one at a time and always the newest, so that a slow agent
- * holds up nobody and queues nothing.
+ * holds up nobody and queues nothing. Each names how many proxies there are; when these become more, the last stamp is sent
+ * again, or an agent with one tunnel would learn of a second proxy with the next stamp and not before.
  */
 import type { Clock } from '../core/clock.ts'
 import { AppError, reasonOf, toAppError } from '../core/errors.ts'
@@ -31,6 +32,8 @@ export interface PolicyPush {
 interface Sent {
   version: number
   freshness: Buffer | undefined
+  /** The most proxies that were named. */
+  proxies: number
   busy: boolean
 }
 
@@ -41,32 +44,38 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
   const { clock, counters, log } = deps
   const sent = new WeakMap<AgentTunnel, Sent>()
 
-  async function send(tunnel: AgentTunnel, jws: Buffer, hint: number | undefined): Promise<void> {
-    const stream = await tunnel.session.open(
-      encodeOpen({ v: 1, kind: 'policy', hint, proxies: deps.liveProxies() }),
-    )
+  async function send(
+    tunnel: AgentTunnel,
+    { jws, hint, proxies }: NonNullable<ReturnType<typeof next>>,
+  ): Promise<void> {
+    const stream = await tunnel.session.open(encodeOpen({ v: 1, kind: 'policy', hint, proxies }))
     counters.policyPushes += 1
     await deliver(stream, jws, clock)
   }
 
   /** The newest that this agent has not been sent; marks it as sent, because the agent decides what it makes of it. */
-  function next(state: Sent): { jws: Buffer; hint: number | undefined } | undefined {
+  function next(
+    state: Sent,
+  ): { jws: Buffer; hint: number | undefined; proxies: number } | undefined {
     const policy = deps.policy()
+    const proxies = deps.liveProxies()
     if (policy && policy.version > state.version) {
       state.version = policy.version
-      return { jws: policy.jws, hint: policy.version }
+      state.proxies = Math.max(state.proxies, proxies)
+      return { jws: policy.jws, hint: policy.version, proxies }
     }
     const fresh = deps.freshness()
-    if (!fresh || fresh === state.freshness) return undefined
+    if (!fresh || (fresh === state.freshness && proxies <= state.proxies)) return undefined
     state.freshness = fresh
-    return { jws: fresh, hint: undefined }
+    state.proxies = Math.max(state.proxies, proxies)
+    return { jws: fresh, hint: undefined, proxies }
   }
 
   async function run(tunnel: AgentTunnel, state: Sent): Promise<void> {
     for (let what = next(state); what; what = next(state)) {
       const before = state.version
       try {
-        await send(tunnel, what.jws, what.hint)
+        await send(tunnel, what)
       } catch (e) {
         if (tunnel.session.closed) break
         const error = toAppError(e)
@@ -86,7 +95,12 @@ export function createPolicyPush(deps: PolicyPushDeps): PolicyPush {
   }
 
   function bring(tunnel: AgentTunnel): void {
-    const state = sent.get(tunnel) ?? { version: -1, freshness: undefined, busy: false }
+    const state = sent.get(tunnel) ?? {
+      version: -1,
+      freshness: undefined,
+      proxies: 0,
+      busy: false,
+    }
     sent.set(tunnel, state)
     if (state.busy || tunnel.session.closed || tunnel.session.goingAway) return
     state.busy = true

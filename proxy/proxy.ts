@@ -133,6 +133,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     tunnels: () => registry.agentCount + registry.userCount,
     ...common,
     onHeld,
+    onMore: () => push.bringAll(registry.agents()),
   })
   const feed = createPolicyFeed({
     source: deps.policy,

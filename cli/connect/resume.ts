@@ -34,7 +34,8 @@ export interface ResumeDeps {
   onResumed?: (() => void) | undefined
 }
 
-/** Longest pause between two tries, ms: of a stream that stands still, and of one that still works. */
+/** Longest pause between two tries, ms: of a stream that stands still, the first and any, and of one that still works. */
+const FIRST_PAUSE = 100
 const PAUSE = 500
 const PATIENT_PAUSE = 2_000
 /** The agent does not have the stream any more: trying again is in vain, whatever else the code may mean. */
@@ -100,10 +101,12 @@ export function keepResumable(
     if (moving || signal.aborted) return
     moving = true
     const rest = stayAwake()
+    let tries = 0
     try {
       while (stream.broken || leaving)
         try {
           await reattach()
+          tries = 0
           deps.onResumed?.()
         } catch (e) {
           const error = toAppError(e)
@@ -115,7 +118,10 @@ export function keepResumable(
             return
           }
           wake = new AbortController()
-          const ms = random.float() * (stream.broken ? PAUSE : PATIENT_PAUSE)
+          const longest = stream.broken
+            ? Math.min(PAUSE, FIRST_PAUSE * 2 ** tries++)
+            : PATIENT_PAUSE
+          const ms = random.float() * longest
           await sleep(clock, ms, AbortSignal.any([signal, wake.signal])).catch(() => undefined)
           signal.throwIfAborted()
         }

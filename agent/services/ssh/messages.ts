@@ -66,6 +66,8 @@ export type ToWorker =
   /** End now, telling the user why. */
   | { readonly kind: 'cut'; readonly line: string }
   | { readonly kind: 'ping' }
+  /** Nobody needs it any more: it ends its thread. */
+  | { readonly kind: 'leave' }
 
 export type ToMain =
   | { readonly kind: 'ready' }

@@ -7,6 +7,7 @@ import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threa
 import { reasonOf } from '../../../core/errors.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import type { ServiceContext, ServiceStream } from '../service.ts'
+import { endWorker } from './end-worker.ts'
 import { createGate } from './gate.ts'
 import { socketPair, waitFor } from './helper/libc.ts'
 import type { Start, ToMain, ToWorker } from './messages.ts'
@@ -37,9 +38,14 @@ export function relay(
   const tell = (message: ToWorker, transfer: readonly MessagePort[] = []): void =>
     worker.postMessage(message, transfer as never)
 
+  let leaving = false
+  function leave(): void {
+    if (!leaving) void endWorker(worker, clock)
+    leaving = true
+  }
   const cut = (line: string): void => {
     tell({ kind: 'cut', line })
-    clock.after(CUT_GRACE_MS, () => void worker.terminate())
+    clock.after(CUT_GRACE_MS, leave)
   }
   const gate = createGate(ctx, stream, {
     onCut: cut,
@@ -63,7 +69,7 @@ export function relay(
         return
       case 'end':
         exitCode = message.exitCode
-        return void worker.terminate()
+        return leave()
     }
   }
 
@@ -80,6 +86,7 @@ export function relay(
       ctx.log.error('ssh.worker_failed', { session: stream.sessionId, reason: reasonOf(e) }),
     )
     worker.once('exit', () => {
+      leaving = true
       watchdog.cancel()
       signal.removeEventListener('abort', abort)
       gate.end({ exitCode, bytesIn, bytesOut })

@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../../../core/clock.ts'
 import { LIMITS } from '../../../core/limits.ts'
+import { endWorker } from './end-worker.ts'
 import { workerCode, type Entry } from './entry.ts'
 
 export interface WorkerPool {
@@ -52,14 +53,14 @@ export function createWorkerPool(entry: Entry, spares: number, clock: Clock): Wo
       clock.after(REFILL_MS, refill)
       rest.cancel()
       rest = clock.after(LIMITS.sshSpareIdle.value, () => {
-        for (const spare of idle) void spare.terminate()
+        for (const spare of idle.splice(0)) void endWorker(spare, clock)
       })
       return worker
     },
     async close() {
       closed = true
       rest.cancel()
-      await Promise.all(idle.map((worker) => worker.terminate()))
+      await Promise.all(idle.splice(0).map((worker) => endWorker(worker, clock)))
     },
   }
 }

@@ -87,13 +87,7 @@ describe.skipIf(missing('ssh', 'nginx', 'haproxy'))('behind what ends TLS', () =
       const { log } = agent
       const said = (): string => agent?.said().slice(before) ?? ''
       const met = () =>
-        new Set(
-          [
-            ...said()
-              .slice(before)
-              .matchAll(/tunnel\.connected .*(px_\w+)/g),
-          ].map((m) => m[1]),
-        )
+        new Set([...said().matchAll(/tunnel\.connected .*(px_\w+)/g)].map((m) => m[1]))
       while (met().size < 2) await lineOf(log, /tunnel\.connected/)
       // Round robin: the two of them land on different proxies.
       const both = [1, 2].map(() =>

@@ -1,23 +1,46 @@
 // One proxy of several processes: tunnels and users meet whichever worker they land on, and a worker that dies takes nothing along.
 import type { ChildProcess } from 'node:child_process'
-import { readdir, stat } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { finish, lineOf } from '../cli/postern.ts'
 import { missing } from '../../support/peers.ts'
-import { served, type Served, type ServedProxy } from '../../support/served.ts'
+import { served, type Part, type Served, type ServedProxy } from '../../support/served.ts'
 
 describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
   let cluster: Served
   let proxy: ServedProxy
   let diag: string
+  let agent: Part
 
   const ssh = (...args: string[]): ChildProcess =>
     cluster.launch('ssh', ['-F', cluster.sshConfig, ...args])
+  /** An interactive shell that keeps a number; `ends` types the last line and holds that nothing was forgotten. */
+  async function shell(n: number): Promise<{ ends(): Promise<void> }> {
+    const child = ssh('-tt', 'web-1')
+    let said = ''
+    const ready = new Promise<void>((resolve) =>
+      child.stdout?.on('data', (text: Buffer) => {
+        said += text.toString()
+        if (said.includes(`here=${n}1`)) resolve()
+      }),
+    )
+    child.stdin?.write(`N=${n}; echo "here=$((N))1"\n`)
+    await ready
+    return {
+      async ends() {
+        const closed = new Promise((resolve) => child.on('close', resolve))
+        child.stdin?.write('echo "after=$((N + 40))"; exit 9\n')
+        expect(await closed).toBe(9)
+        expect(said).toContain(`after=${n + 40}`)
+      },
+    }
+  }
   /** Process ids of the workers that serve, by their number. */
-  const workers = (): Map<number, number> => {
+  const workers = (of = proxy): Map<number, number> => {
     const alive = new Map<number, number>()
-    for (const line of proxy.said().split('\n')) {
+    for (const line of of.said().split('\n')) {
       const serving = /proxy\.worker_serving worker=(\d+) pid=(\d+)/.exec(line)
       const ended = /proxy\.worker_ended worker=(\d+)/.exec(line)
       if (serving) alive.set(Number(serving[1]), Number(serving[2]))
@@ -44,7 +67,7 @@ describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
     })
     diag = `http://127.0.0.1:${/diagnostics\.listening.* port=(\d+)/.exec(proxy.said())?.[1] ?? ''}`
     await cluster.knows([proxy.address])
-    await cluster.agent('web-1', {
+    agent = await cluster.agent('web-1', {
       type: 'node',
       services: { ssh_service: { enabled: true } },
     })
@@ -86,21 +109,7 @@ describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
   })
 
   test('kill -9 of either worker loses no stream, and another takes its place', async () => {
-    const shells = await Promise.all(
-      [1, 2, 3, 4].map(async (n) => {
-        const child = ssh('-tt', 'web-1')
-        let said = ''
-        const ready = new Promise<void>((resolve) =>
-          child.stdout?.on('data', (text: Buffer) => {
-            said += text.toString()
-            if (said.includes(`here=${n}1`)) resolve()
-          }),
-        )
-        child.stdin?.write(`N=${n}; echo "here=$((N))1"\n`)
-        await ready
-        return { child, said: () => said, n }
-      }),
-    )
+    const shells = await Promise.all([1, 2, 3, 4].map(shell))
     const counted = await metric('postern_proxy_tunnels_opened_total{kind="user"}')
     for (const pid of [...workers().values()]) {
       const back = lineOf(proxy.log, /proxy\.worker_serving/)
@@ -108,12 +117,7 @@ describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
       await back
     }
     expect(workers().size).toBe(2)
-    for (const { child, said, n } of shells) {
-      const closed = new Promise((resolve) => child.on('close', resolve))
-      child.stdin?.write('echo "after=$((N + 40))"; exit 9\n')
-      expect(await closed).toBe(9)
-      expect(said()).toContain(`after=${n + 40}`)
-    }
+    for (const open of shells) await open.ends()
     expect(await metric('postern_proxy_worker_restarts_total')).toBe(2)
     // What the dead ones counted is not lost with them.
     expect(await metric('postern_proxy_tunnels_opened_total{kind="user"}')).toBeGreaterThanOrEqual(
@@ -122,25 +126,49 @@ describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
     expect(await finish(ssh('web-1', 'echo again'))).toMatchObject({ code: 0, stdout: 'again\n' })
   })
 
-  test('SIGTERM drains them all: what is open may end, and then every process is gone', async () => {
-    const shell = ssh('-tt', 'web-1')
-    let said = ''
-    const ready = new Promise<void>((resolve) =>
-      shell.stdout?.on('data', (text: Buffer) => {
-        said += text.toString()
-        if (said.includes('here=41')) resolve()
-      }),
-    )
-    shell.stdin?.write('X=41; echo "here=$X"\n')
-    await ready
+  test('SIGTERM under load, with another proxy to go to: no session, copy or new connection is lost', async () => {
+    const second = await cluster.proxy('proxy-2', { more: { workers: 2 } })
+    await cluster.knows([proxy.address, second.address])
+    if (!agent.said().includes(`proxy=${second.id}`))
+      await lineOf(agent.log, new RegExp(`tunnel\\.connected .*proxy=${second.id}`))
+    const shells: Awaited<ReturnType<typeof shell>>[] = []
+    while (shells.length < 2 || !second.said().includes('proxy.stream_relayed'))
+      shells.push(await shell(shells.length))
+    const [from, to] = ['original', 'copy'].map((name) => join(cluster.home.dir, name)) as [
+      string,
+      string,
+    ]
+    const content = randomBytes(8_000_000)
+    await writeFile(from, content)
+    // kbit/s: four seconds, so that it is under way while the proxy drains.
+    const under = lineOf(agent.log, /stream\.admitted/)
+    const limited = ['-F', cluster.sshConfig, '-l', '16000', from, `web-1:${to}`]
+    const copy = finish(cluster.launch('scp', limited))
+    await under
+    const pids = [...workers(second).values()]
+    second.signal('SIGTERM')
+    let draining = true
+    void second.exited.then(() => (draining = false))
+    for (let n = 0; draining || n < 2; n++)
+      expect(await finish(ssh('web-1', `echo ${n}`))).toEqual({
+        code: 0,
+        stdout: `${n}\n`,
+        stderr: '',
+      })
+    expect(await second.exited).toBe(0)
+    for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+    expect(await copy).toMatchObject({ code: 0, stderr: '' })
+    expect((await readFile(to)).equals(content)).toBe(true)
+    for (const open of shells) await open.ends()
+  })
+
+  test('SIGTERM with nowhere to go: what is open may end, and then every process is gone', async () => {
+    const open = await shell(7)
     const pids = [...workers().values()]
     proxy.signal('SIGTERM')
     await Promise.all(pids.map(() => lineOf(proxy.log, /proxy\.draining worker=/)))
     expect((await fetch(`${diag}/readyz`)).status).toBe(503)
-    const closed = new Promise((resolve) => shell.on('close', resolve))
-    shell.stdin?.write('echo "after=$((X + 1))"; exit 7\n')
-    expect(await closed).toBe(7)
-    expect(said).toContain('after=42')
+    await open.ends()
     expect(await proxy.exited).toBe(0)
     for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
   })

@@ -4,7 +4,9 @@ import { jwsSign, untrustedJwsHeader } from '../../../core/certs/jws.ts'
 import { generateKey, keySigner } from '../../../core/certs/signer.ts'
 import { POLICY_TYP } from '../../../core/api/policy.ts'
 import { plus, systemClock } from '../../../core/clock.ts'
+import { newId } from '../../../core/ids.ts'
 import { LIMITS } from '../../../core/limits.ts'
+import { systemRandom } from '../../../core/random.ts'
 import { decodeOpen } from '../../../core/tunnel/open.ts'
 import type { TunnelStream } from '../../../core/tunnel/stream.ts'
 import { handClock } from '../../support/clock.ts'
@@ -20,6 +22,7 @@ async function world(options: WorldOptions): Promise<World> {
 interface Pushed {
   readonly typ: unknown
   readonly hint: number | undefined
+  readonly proxies: number | undefined
   readonly claims: { readonly version: number }
 }
 /** An agent that takes what is pushed, and echoes everything else. */
@@ -36,6 +39,7 @@ async function agent(w: World, id = w.agentId()) {
       pushed.push({
         typ: untrustedJwsHeader(jws, LIMITS.policySize.value)['typ'],
         hint: open.hint,
+        proxies: open.proxies,
         claims: JSON.parse(claims) as { version: number },
       })
     })
@@ -66,6 +70,24 @@ test('a new agent gets the policy and the freshness stamp at once', async () => 
   const { next } = await agent(w)
   expect(await next()).toMatchObject({ typ: 'postern-policy+jws', hint: 1, claims: { version: 1 } })
   expect(await next()).toMatchObject({ typ: 'postern-fresh+jws', claims: { version: 1 } })
+})
+
+test('an agent hears of a second proxy with the next look at the leases, not with the next stamp', async () => {
+  const clock = handClock()
+  const w = await world({ clock })
+  const { next } = await agent(w)
+  await next()
+  expect(await next()).toMatchObject({ typ: 'postern-fresh+jws', proxies: 1 })
+  await w.presence.renewLease({
+    proxyId: newId('proxy', clock.now(), systemRandom),
+    bootId: 'another',
+    address: '127.0.0.1:2',
+    peerAddress: '127.0.0.1:2',
+    tunnels: 0,
+    expires: plus(clock.now(), LIMITS.leaseTtl.value),
+  })
+  clock.advance(LIMITS.leaseRenew.value)
+  expect(await next()).toMatchObject({ typ: 'postern-fresh+jws', proxies: 2 })
 })
 
 test('a change reaches every agent; without one only the stamp is sent, every minute', async () => {

@@ -16,6 +16,7 @@ function world(
   connects: (attempt: number) => 'up' | AppError,
   isFatal?: (e: AppError) => boolean,
   covered?: () => boolean,
+  awaited?: () => boolean,
 ) {
   const clock = handClock()
   const stop = new AbortController()
@@ -25,12 +26,15 @@ function world(
   /** Which tunnels, in order, were left by the client. */
   const left = offers<number>()
   let attempts = 0
+  let lost = 0
   const done = keepConnected({
     clock,
     random,
     signal: stop.signal,
     isFatal,
     covered,
+    awaited,
+    onLeft: () => (lost += 1),
     onState: (state) => {
       states.push(state)
       news.push(state)
@@ -63,7 +67,13 @@ function world(
       if (next.state === state) return next
     }
   }
-  return { clock, stop, states, hooks, done, until, left, attempts: () => attempts }
+  return {
+    ...{ clock, stop, states, hooks, done, until, left },
+    attempts: () => attempts,
+    get lost() {
+      return lost
+    },
+  }
 }
 
 const down = () => new AppError('ERR_UNREACHABLE')
@@ -116,6 +126,36 @@ test('a tunnel that stood long resets the backoff, one that flaps does not', asy
   await w.done
 })
 
+test.each([
+  ['streams wait for it', false, [50, 250, 250]],
+  ['streams wait, and have another way', true, [250, 500, 1000]],
+])('%s: how soon it dials again', async (_, covered, pauses) => {
+  const refused = new AppError('ERR_PROXY_BUSY', undefined, { details: { retryAfter: 3 } })
+  const outcomes = ['up', down(), down(), refused, 'up'] as const
+  const w = world(
+    (n) => outcomes[n] ?? 'up',
+    undefined,
+    () => covered,
+    () => true,
+  )
+  const up = await w.until('connected')
+  if (up.state !== 'connected') throw new Error('unreachable')
+  up.tunnel.session.close()
+  const waits: number[] = []
+  for (let i = 0; i < 4; i++) {
+    const waiting = await w.until('waiting')
+    if (waiting.state !== 'waiting') throw new Error('unreachable')
+    waits.push(waiting.retryIn)
+    await Promise.resolve()
+    w.clock.advance(waiting.retryIn)
+  }
+  expect(waits.slice(0, 3)).toEqual(pauses)
+  // What a proxy asks for is kept, whoever waits.
+  expect(waits[3]).toBeGreaterThanOrEqual(3000)
+  w.stop.abort()
+  await w.done
+})
+
 test('GOAWAY is honoured: it dials again in time, and the old tunnel goes when its streams are done', async () => {
   const w = world(() => 'up')
   const first = await w.until('connected')
@@ -157,6 +197,33 @@ test('GOAWAY with nowhere else to go: the old tunnel stays in use until another 
   expect(await w.left.next()).toBe(0)
   w.clock.advance(1_000)
   expect(session.closed).toBe(true)
+  w.stop.abort()
+  await w.done
+})
+
+test.each([
+  ['and streams wait: it dials at once', true, 50],
+  ['and nobody waits: the time that the proxy gave is kept', false, 7500],
+])('GOAWAY, then the old tunnel ends %s', async (_, waiting, pause) => {
+  const w = world(
+    () => 'up',
+    undefined,
+    undefined,
+    () => waiting,
+  )
+  const first = await w.until('connected')
+  if (first.state !== 'connected') throw new Error('unreachable')
+  w.hooks[0]?.onGoAway(10_000)
+  expect(await w.until('waiting')).toMatchObject({ retryIn: 7500, leaving: true })
+  expect(w.lost).toBe(0)
+  first.tunnel.session.close(new AppError('ERR_TUNNEL_CLOSED'))
+  for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve))
+  expect(w.lost).toBe(1)
+  w.clock.advance(pause - 1)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(w.attempts()).toBe(1)
+  w.clock.advance(1)
+  await w.until('connected')
   w.stop.abort()
   await w.done
 })

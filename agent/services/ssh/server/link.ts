@@ -55,6 +55,9 @@ export function createLink(port: MessagePort, onStart: (start: Start, link: Link
         return cut(message.line)
       case 'ping':
         return tell({ kind: 'pong' })
+      case 'leave':
+        // Of a thread, this ends the thread.
+        return process.exit()
     }
   })
   tell({ kind: 'ready' })
