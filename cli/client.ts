@@ -9,6 +9,7 @@ import { readCertificate } from '../core/certs/x509-read.ts'
 import { iso } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import { pageOf } from '../core/api/documents.ts'
+import { LIMITS } from '../core/limits.ts'
 import { parse } from '../core/parse.ts'
 import { apiClient, type ApiClient, type HttpMethod } from '../net/http-client.ts'
 import { fetchPinnedCa, systemTrust } from '../net/trust.ts'
@@ -63,7 +64,8 @@ async function fromEnvironment(
     pins.length === 0
       ? systemTrust
       : { system: false, ca: (await fetchPinnedCa({ url: origin, pins, proxy })).ca }
-  const common = { trust, clock: cli.clock, random: cli.random, proxy }
+  const patience = LIMITS.callPatience.value
+  const common = { trust, clock: cli.clock, random: cli.random, proxy, patience }
   const anonymous = apiClient({ ...common, baseUrl: origin })
   try {
     const { cluster, api, proxies } = await discover(anonymous, pins)
@@ -104,6 +106,7 @@ export function clientOf(cli: Cli, profile: StoredProfile): ApiClient {
     clock: cli.clock,
     random: cli.random,
     proxy: cli.env.httpsProxy,
+    patience: LIMITS.callPatience.value,
   }
   if (profile.operatorKey !== undefined)
     return apiClient({ ...common, bearer: profile.operatorKey })

@@ -79,6 +79,11 @@ export const ERRORS = {
     'It exists already or was changed meanwhile',
     'Read it again, then repeat the change.',
   ),
+  ERR_RESTORE_TARGET: caller(
+    409,
+    'The table cannot take this backup',
+    'Name a new --data-dir or table. A restore that was broken off goes on with the very file that it began with.',
+  ),
   ERR_IDEMPOTENCY_MISMATCH: caller(
     409,
     'This Idempotency-Key was used for another request',
@@ -91,13 +96,28 @@ export const ERRORS = {
     3,
   ),
   ERR_FORBIDDEN: caller(403, 'That is not allowed for you', 'Ask for a role that grants it.', 3),
-  ERR_RATE_LIMITED: again(caller(429, 'Too many requests', 'Wait for the time in retry-after.')),
+  ERR_RATE_LIMITED: again(
+    caller(
+      429,
+      'Too many requests',
+      'Wait for the seconds in retry-after, or a few; then try again.',
+    ),
+  ),
   ERR_TIMEOUT: again(
     caller(504, 'It took too long', 'Try again; postern doctor tests every hop.', 5),
     'upstream',
   ),
   ERR_UNREACHABLE: again(
     caller(503, 'The other end cannot be reached', 'Check the address and the network.', 5),
+    'upstream',
+  ),
+  ERR_GATEWAY: again(
+    caller(
+      503,
+      'The control plane does not answer; what is in front of it does',
+      'Try again in a minute. If it stays, its operator finds out why: postern doctor --aws.',
+      5,
+    ),
     'upstream',
   ),
   // A person is told at once; an agent goes on trying, for its proxy may be mended without it.

@@ -377,6 +377,11 @@ export const LIMITS = {
     'ms',
     'A suspect tunnel that is not replaced earlier is given up after this, or 8 round trips if they are longer.',
   ),
+  callPatience: limit(
+    10 * second,
+    'ms',
+    'A call of a command that the control plane refused as one too many is sent again, with jitter, for so long.',
+  ),
   openPatience: limit(
     10 * second,
     'ms',

@@ -3,13 +3,15 @@ import type { Agent as HttpAgent } from 'node:http'
 import type { ConnectionOptions } from 'node:tls'
 import { problemError } from '../core/api/problem.ts'
 import { signRequest } from '../core/certs/signed-request.ts'
-import { systemClock, plus, type Clock, type Instant } from '../core/clock.ts'
-import { AppError, invariant } from '../core/errors.ts'
+import { sleep, systemClock, plus, type Clock, type Instant } from '../core/clock.ts'
+import { AppError, invariant, toAppError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import { systemRandom, type Random } from '../core/random.ts'
 import type { OwnIdentity } from '../core/tunnel/handshake.ts'
 import { printable } from '../core/tunnel/reset-reason.ts'
+import { backoff } from './backoff.ts'
 import { dialAgent, exchange, type Answer } from './http-exchange.ts'
+import { stayAwake } from './stay-awake.ts'
 import { tlsOptions, type Trust } from './trust.ts'
 import type { ForwardProxy } from './forward-proxy.ts'
 
@@ -29,6 +31,11 @@ export interface ApiClientOptions {
   readonly clock?: Clock | undefined
   readonly random?: Random | undefined
   readonly proxy?: ForwardProxy | undefined
+  /**
+   * Milliseconds for which a call that was one too many (429) is sent again, with jitter and not before the time that the answer names.
+   * A GET that met a gateway without a service behind it is sent once more. Default 0: for callers with a policy of their own.
+   */
+  readonly patience?: number | undefined
 }
 export interface RequestToAuthorize {
   readonly method: string
@@ -106,10 +113,12 @@ export function apiClient(options: ApiClientOptions): ApiClient {
       signal: request.signal,
     })
 
-  const send: ApiClient['send'] = async (method, path, body, request = {}) => {
-    const url = new URL(path, base)
-    if (url.origin !== base.origin) throw new AppError('ERR_USAGE', `${path} is not a path`)
-    const text = body === undefined ? undefined : JSON.stringify(body)
+  const ask = async (
+    method: HttpMethod,
+    url: URL,
+    text: string | undefined,
+    request: ApiRequestOptions,
+  ): Promise<ApiResponse> => {
     const first = await once(method, url, text, request)
     if (first.status < 400) return response(first)
     const error = problem(first)
@@ -120,6 +129,37 @@ export function apiClient(options: ApiClientOptions): ApiClient {
     const second = await once(method, url, text, request)
     if (second.status < 400) return response(second)
     throw problem(second)
+  }
+
+  /** Undefined: what it failed with will not pass, may have been done already, or no time is left. */
+  const pauseAfter = (
+    error: AppError,
+    method: HttpMethod,
+    tries: number,
+    left: number,
+  ): number | undefined => {
+    const refused = error.code === 'ERR_RATE_LIMITED'
+    if (!refused && !(method === 'GET' && tries === 0 && error.code === 'ERR_GATEWAY'))
+      return undefined
+    const pause = backoff(tries, error, options.random ?? systemRandom)
+    return pause <= left ? pause : undefined
+  }
+
+  const send: ApiClient['send'] = async (method, path, body, request = {}) => {
+    const url = new URL(path, base)
+    if (url.origin !== base.origin) throw new AppError('ERR_USAGE', `${path} is not a path`)
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    const until = clock.monotonic() + (options.patience ?? 0)
+    for (let tries = 0; ; tries++)
+      try {
+        return await ask(method, url, text, request)
+      } catch (e) {
+        const error = toAppError(e)
+        const pause = pauseAfter(error, method, tries, until - clock.monotonic())
+        if (pause === undefined) throw e
+        const rest = stayAwake()
+        await sleep(clock, pause, request.signal).finally(rest)
+      }
   }
 
   return {

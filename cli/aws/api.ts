@@ -1,6 +1,6 @@
 /**
  * The few read-only calls of AWS that `postern doctor --aws` makes, signed with the deployer's credentials. One small caller and no SDK
- * client for each of nine services: what is asked is written where it is asked.
+ * client for each of twelve services: what is asked is written where it is asked.
  */
 import { queryOf, signV4, type AwsCredentials } from '../../core/aws/sigv4.ts'
 import { AppError } from '../../core/errors.ts'
@@ -12,14 +12,20 @@ import type { Cli } from '../cli.ts'
 const SERVICES = {
   acm: { host: 'acm', variable: 'ACM' },
   dynamodb: { host: 'dynamodb', variable: 'DYNAMODB' },
+  ec2: { host: 'ec2', variable: 'EC2' },
   ecs: { host: 'ecs', variable: 'ECS' },
   elasticloadbalancing: { host: 'elasticloadbalancing', variable: 'ELASTIC_LOAD_BALANCING_V2' },
   kms: { host: 'kms', variable: 'KMS' },
   lambda: { host: 'lambda', variable: 'LAMBDA' },
   logs: { host: 'logs', variable: 'CLOUDWATCH_LOGS' },
   monitoring: { host: 'monitoring', variable: 'CLOUDWATCH' },
+  s3: { host: 's3', variable: 'S3' },
+  scheduler: { host: 'scheduler', variable: 'SCHEDULER' },
 } as const
 export type AwsService = keyof typeof SERVICES
+
+/** SHA-256 of nothing, which S3 wants to be told of. */
+const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 
 export type Json = Readonly<Record<string, unknown>>
 
@@ -40,6 +46,8 @@ export interface AwsApi {
   json(service: AwsService, target: string, input: Json): Promise<Json>
   /** REST with a JSON answer. `action` is the IAM action, for refusals. */
   get(service: AwsService, path: string, action: string): Promise<Json>
+  /** What S3 says of a bucket, as `object-lock`; XML as text. `action` is the IAM action. */
+  bucket(name: string, subresource: string, action: string): Promise<string>
   /** The Query protocol; the answer is XML as text. */
   query(service: AwsService, input: Readonly<Record<string, string>>): Promise<string>
 }
@@ -77,11 +85,13 @@ export function awsApi(
     request: {
       readonly method: 'GET' | 'POST'
       readonly path: string
+      readonly query?: Readonly<Record<string, string>>
       readonly headers: Readonly<Record<string, string>>
       readonly body: string
     },
   ): Promise<string> {
     const url = new URL(request.path, originOf(service))
+    if (request.query) url.search = queryOf(request.query)
     const headers = signV4(
       { ...request, host: url.host, path: url.pathname },
       { region, service },
@@ -127,6 +137,14 @@ export function awsApi(
         await call(service, action, { method: 'GET', path, headers, body: '' }),
       ) as Json
     },
+    bucket: (name, subresource, action) =>
+      call('s3', action, {
+        method: 'GET',
+        path: `/${name}`,
+        query: { [subresource]: '' },
+        headers: { 'x-amz-content-sha256': EMPTY },
+        body: '',
+      }),
     query: (service, input) =>
       call(service, `${service}:${input['Action'] ?? ''}`, {
         method: 'POST',

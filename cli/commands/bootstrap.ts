@@ -17,6 +17,7 @@ import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
 import { caBundle } from '../../core/domain/cluster.ts'
 import { AppError, isAppError } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { systemTrust } from '../../net/trust.ts'
@@ -47,6 +48,7 @@ async function signedClient(cli: Cli, stack: DeployedStack, api: string): Promis
     clock: cli.clock,
     random: cli.random,
     proxy: cli.env.httpsProxy,
+    patience: LIMITS.callPatience.value,
     sign: ({ method, url, body, now }) => {
       const request = { method, host: url.host, path: url.pathname, headers: {}, body }
       const scope = { region: stack.region, service: 'execute-api' }
@@ -84,6 +86,7 @@ async function signIn(cli: Cli, api: string, made: BootstrapAnswer): Promise<str
     clock: cli.clock,
     random: cli.random,
     proxy: cli.env.httpsProxy,
+    patience: LIMITS.callPatience.value,
   })
   try {
     const cas = parse(caBundle, await client.request('GET', '/v1/ca'), from)

@@ -29,6 +29,7 @@ const PASSES: ReadonlySet<ErrorCode> = new Set([
   'ERR_TUNNEL_CLOSED',
   'ERR_PROXY_BUSY',
   'ERR_UNREACHABLE',
+  'ERR_GATEWAY',
   'ERR_TIMEOUT',
 ])
 

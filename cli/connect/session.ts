@@ -5,6 +5,7 @@
 import type { CheckedRoute } from '../../core/api/route-check.ts'
 import { instant, systemClock, type Clock } from '../../core/clock.ts'
 import { AppError, toAppError, type ErrorCode } from '../../core/errors.ts'
+import { LIMITS } from '../../core/limits.ts'
 import type { AgentId } from '../../core/ids.ts'
 import { systemRandom, type Random } from '../../core/random.ts'
 import { encodeOpen, signOffer } from '../../core/tunnel/open.ts'
@@ -98,6 +99,7 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
     clock,
     random,
     proxy: options.httpsProxy,
+    patience: LIMITS.callPatience.value,
   })
   const now = () => instant(clock.now() + api.clockOffset)
   const routes = createRoutes({ profile: () => profile, api, now, follow })

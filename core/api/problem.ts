@@ -27,7 +27,9 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   413: 'ERR_INPUT_TOO_LARGE',
   429: 'ERR_RATE_LIMITED',
   431: 'ERR_INPUT_TOO_LARGE',
-  504: 'ERR_TIMEOUT',
+  502: 'ERR_GATEWAY',
+  503: 'ERR_GATEWAY',
+  504: 'ERR_GATEWAY',
 }
 
 /** Never throws. What is no problem document, or has a code of another release, is an error all the same. */
@@ -37,7 +39,7 @@ export function problemError(answer: ProblemAnswer): AppError {
   const parsed = problemDocument.safeParse(json(answer.body))
   if (!parsed.success) {
     const code =
-      BY_STATUS[answer.status] ?? (answer.status >= 502 ? 'ERR_UNREACHABLE' : 'ERR_INTERNAL')
+      BY_STATUS[answer.status] ?? (answer.status > 504 ? 'ERR_UNREACHABLE' : 'ERR_INTERNAL')
     const retryAfter = seconds(answer.retryAfter)
     const details = retryAfter === undefined ? {} : { details: { retryAfter } }
     return new AppError(code, undefined, { internal, ...details })

@@ -7,10 +7,13 @@ export interface CaKeyring {
   open(kind: CaKind, key: CaKey): Promise<Signer>
 }
 
+/** Keys that are made when somebody first asks for them, as no cluster needs them to begin with. */
+export type KeyKind = CaKind | 'jwt' | 'db_client'
+
 /** What a rotation needs besides. */
 export interface CaKeyMaker extends CaKeyring {
   /** A new key. `ref` is what `open` finds it by later. */
-  create(kind: CaKind | 'jwt'): Promise<{ readonly ref: string; readonly signer: Signer }>
+  create(kind: KeyKind): Promise<{ readonly ref: string; readonly signer: Signer }>
   /** A key that is trusted by nobody any more: it goes, as far as its holder lets keys go. Never rejects for one that is gone. */
-  retire(kind: CaKind | 'jwt', key: Pick<CaKey, 'ref'>): Promise<void>
+  retire(kind: KeyKind, key: Pick<CaKey, 'ref'>): Promise<void>
 }

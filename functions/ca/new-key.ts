@@ -2,13 +2,36 @@
 import { caPin, type Signer } from '../../core/certs/signer.ts'
 import { toPem } from '../../core/certs/x509-read.ts'
 import { createCaCertificate } from '../../core/certs/x509.ts'
-import { plus, seconds, fromSeconds, type Clock } from '../../core/clock.ts'
+import { plus, seconds, fromSeconds, type Clock, type Instant } from '../../core/clock.ts'
 import type { CaKey, CaKind } from '../../core/domain/ca.ts'
 import { LIMITS } from '../../core/limits.ts'
 import type { Random } from '../../core/random.ts'
 import { publicJwk } from '../signers/public-cas.ts'
 
-const NAME = { host: 'Postern host CA', user: 'Postern user CA' } as const
+const NAME = {
+  host: 'Postern host CA',
+  user: 'Postern user CA',
+  db_client: 'Postern database client CA',
+} as const
+
+/** PEM of a CA certificate that the key signs for itself, from `now` on. */
+export async function selfCertified(
+  kind: keyof typeof NAME,
+  signer: Signer,
+  now: Instant,
+  random: Random,
+): Promise<string> {
+  const der = await createCaCertificate(
+    {
+      name: NAME[kind],
+      signer,
+      notBefore: plus(now, -LIMITS.certBackdate.value),
+      notAfter: plus(now, LIMITS.caCertTtl.value),
+    },
+    random,
+  )
+  return toPem(der)
+}
 
 export async function caKeyOf(
   kind: CaKind,
@@ -20,14 +43,6 @@ export async function caKeyOf(
   const base = { ref, pin: caPin(signer.publicKey), created: now }
   if (kind === 'policy')
     return { ...base, certificate: undefined, jwk: publicJwk(signer.publicKey) }
-  const der = await createCaCertificate(
-    {
-      name: NAME[kind],
-      signer,
-      notBefore: plus(now, -LIMITS.certBackdate.value),
-      notAfter: plus(now, LIMITS.caCertTtl.value),
-    },
-    deps.random,
-  )
-  return { ...base, certificate: toPem(der), jwk: undefined }
+  const certificate = await selfCertified(kind, signer, now, deps.random)
+  return { ...base, certificate, jwk: undefined }
 }

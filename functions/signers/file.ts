@@ -3,10 +3,10 @@ import { createPrivateKey } from 'node:crypto'
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { caPin, generateKey, keySigner, type Signer } from '../../core/certs/signer.ts'
-import type { CaKey, CaKind } from '../../core/domain/ca.ts'
+import type { CaKey } from '../../core/domain/ca.ts'
 import { AppError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
-import type { CaKeyMaker } from '../ca/keyring.ts'
+import type { CaKeyMaker, KeyKind } from '../ca/keyring.ts'
 import { loadOrCreate, privateDir } from './private-dir.ts'
 
 /** The signer of `<dir>/<name>.key.pem`. Throws ERR_DATA_DIR_UNSAFE when others may read it or it is no key of ours. */
@@ -24,14 +24,14 @@ export function fileSigner(dir: string, name: string, random: Random): Signer {
 }
 
 /** `host` for the key that a cluster was made with, `host-<random>` for each one after it. */
-const REF = /^(host|user|policy|jwt)(-[0-9a-f]{16})?$/
+const REF = /^(host|user|policy|jwt|db_client)(-[0-9a-f]{16})?$/
 
 /**
  * The keys of a directory. One that the table names must be there: making a new one in its place would give a CA that nobody
  * trusts. A retired key is deleted.
  */
 export function fileKeyring(dir: string, random: Random): CaKeyMaker {
-  const refOf = (kind: CaKind | 'jwt', key: Pick<CaKey, 'ref'>): string => {
+  const refOf = (kind: KeyKind, key: Pick<CaKey, 'ref'>): string => {
     const ref = key.ref === '' ? kind : key.ref
     if (REF.test(ref) && ref.split('-')[0] === kind) return ref
     throw new AppError(

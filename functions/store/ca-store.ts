@@ -21,6 +21,17 @@ export interface JwtKey {
   readonly jwk: JsonWebKeyLike
 }
 
+/**
+ * The CA by which database servers will know agents. Nobody else trusts it, so it has no phases: a server's operator names it in the
+ * server's configuration, and the verb that signs with it comes with the database service.
+ */
+export interface DbClientCa {
+  readonly ref: string
+  readonly created: Instant
+  /** Self-signed, PEM. */
+  readonly certificate: string
+}
+
 export interface CaStore {
   /** Those that are there. One query, strongly consistent. */
   states(): Promise<CaState[]>
@@ -35,6 +46,9 @@ export interface CaStore {
   jwtKey(): Promise<JwtKey | undefined>
   /** Put if absent: every caller gets the winner's. */
   initJwtKey(key: JwtKey): Promise<JwtKey>
+  /** The same for the CA of database clients. */
+  dbClientCa(): Promise<DbClientCa | undefined>
+  initDbClientCa(ca: DbClientCa): Promise<DbClientCa>
   /** Strongly consistent. */
   signed(): Promise<SignedCas | undefined>
   /** Replaces what is there unless it is of a higher version. */

@@ -5,8 +5,6 @@
 export interface KeyAccess {
   readonly read: readonly string[]
   readonly write: readonly string[]
-  /** Takes agents' events, many at once. The others append theirs one by one and can delete none. */
-  readonly uploads?: true
 }
 
 const EVENTS = ['EVENT#', 'EVENTDAY#'] as const
@@ -18,7 +16,6 @@ const BASE = ['CLUSTER', 'CA'] as const
 export const KEY_ACCESS = {
   /** Resources, tokens, roles, users, locks, events. Signs nothing. */
   api: {
-    uploads: true,
     read: [
       ...BASE,
       'JWTKEY',
@@ -125,6 +122,7 @@ export const KEY_ACCESS = {
     read: [
       ...BASE,
       'JWTKEY',
+      'DBCLIENTCA',
       'POLICY#cas',
       'AGENT#',
       'LIST#',
@@ -133,7 +131,7 @@ export const KEY_ACCESS = {
       'ONCE#',
       ...POLICY_SOURCES,
     ],
-    write: ['CA', 'JWTKEY', 'POLICY#version', 'ONCE#', ...EVENTS],
+    write: ['CA', 'JWTKEY', 'DBCLIENTCA', 'POLICY#version', 'ONCE#', ...EVENTS],
   },
   /** Sets the cluster up, and mints operator keys for whoever AWS says may call it. Signs nothing. */
   bootstrap: {

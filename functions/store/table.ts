@@ -27,6 +27,7 @@ export const ENTITIES = {
   cluster:     { pk: 'CLUSTER', sk: 'CLUSTER', gsi1: '', ttl: '', invariant: 'One row, put if absent at the first start; never written again.' },
   ca:          { pk: 'CA', sk: '<kind>', gsi1: '', ttl: '', invariant: 'Moves by compare and set; every change bumps the policy version in the same transaction. Public halves only.' },
   jwtKey:      { pk: 'JWTKEY', sk: 'KEY', gsi1: '', ttl: '', invariant: 'Put if absent: of racing first uses one key stays. The public half only.' },
+  dbClientCa:  { pk: 'DBCLIENTCA', sk: 'KEY', gsi1: '', ttl: '', invariant: 'Put if absent: of racing first uses one key stays. The certificate only.' },
   token:       { pk: 'TOKEN#<name>', sk: 'TOKEN', gsi1: 'LIST#token#<shard> by name', ttl: 'a week after it expires', invariant: 'Uses are counted under the condition: there, this very one, not expired, uses left.' },
   secret:      { pk: 'SECRET#<sha256 of secret>', sk: 'SECRET', gsi1: '', ttl: 'with its token', invariant: 'Points to a token; counts only while that token names this hash. The secret itself is nowhere.' },
   use:         { pk: 'USE#<token>#<created>#<enrolment>', sk: 'USE', gsi1: '', ttl: 'with its token', invariant: 'Put if absent in the join: one use for one agent, whatever is repeated.' },
@@ -124,6 +125,7 @@ export const keys = {
   cluster: () => own('CLUSTER', 'CLUSTER'),
   ca: (kind: CaKind) => own('CA', kind),
   jwtKey: () => own('JWTKEY', 'KEY'),
+  dbClientCa: () => own('DBCLIENTCA', 'KEY'),
   token: (name: string) => own(joinKey('TOKEN', name), 'TOKEN'),
   secret: (hash: string) => own(joinKey('SECRET', hash), 'SECRET'),
   /** `created` tells a token from an earlier one of the same name. */

@@ -4,8 +4,9 @@
  */
 import { PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam'
 
-type CaKind = 'host' | 'user' | 'policy' | 'jwt'
-const KINDS: readonly CaKind[] = ['host', 'user', 'policy']
+type CaKind = 'host' | 'user' | 'policy' | 'db_client' | 'jwt'
+/** What `rotate` certifies with itself. */
+const KINDS: readonly CaKind[] = ['host', 'user', 'policy', 'db_client']
 
 /** The role's own account and region are all that a key policy lets it reach; the tags say which of their keys. */
 const ANY_KEY = 'arn:aws:kms:*:*:key/*'

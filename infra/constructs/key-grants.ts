@@ -15,13 +15,11 @@ const READ = [
 ]
 const WRITE = [
   'dynamodb:PutItem',
-  'dynamodb:BatchWriteItem',
   'dynamodb:UpdateItem',
   'dynamodb:DeleteItem',
-  'dynamodb:BatchWriteItem',
   'dynamodb:ConditionCheckItem',
 ]
-/** The audit log is added to. Only a verb that takes events by the dozen writes them in batches, and IAM cannot tell a put in one from a delete. */
+/** The audit log is added to. Never in batches: IAM cannot tell a put in one from a delete (docs/adr/0044). */
 const APPEND = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem']
 const INDEX_PREFIX = 'LIST#'
 
@@ -52,15 +50,7 @@ export function keyStatements(access: KeyAccess, tableArn: string): PolicyStatem
   return [
     ...(items.length > 0 ? [statement(READ, tableArn, items)] : []),
     ...(rows.length > 0 ? [statement(WRITE, tableArn, rows)] : []),
-    ...(log.length > 0
-      ? [
-          statement(
-            access.uploads === true ? [...APPEND, 'dynamodb:BatchWriteItem'] : APPEND,
-            tableArn,
-            log,
-          ),
-        ]
-      : []),
+    ...(log.length > 0 ? [statement(APPEND, tableArn, log)] : []),
     ...(lists.length > 0
       ? [statement(['dynamodb:Query'], `${tableArn}/index/${INDEX}`, lists)]
       : []),

@@ -1,7 +1,6 @@
 /**
- * Prices that docs/cost.md reckons with, in USD. Fargate, DynamoDB and KMS were seen quoted on other people's pages; Lambda, HTTP API, logs,
- * load balancer, addresses and egress were written from memory. None is yet held against AWS's own price list
- * (https://aws.amazon.com/<service>/pricing/); AWS changes them, and other regions cost 0 to 30 % more.
+ * Prices that docs/cost.md reckons with, in USD for us-east-1. AWS's price list itself could not be asked: each was compared with what
+ * SEEN names, on the day in `read`. AWS changes prices, and other regions cost 0 to 30 % more.
  */
 export const PRICES = {
   read: '2026-11-26',
@@ -37,3 +36,34 @@ export const PRICES = {
   egressGb: 0.09,
   egressFreeGb: 100,
 } as const
+
+const OWN = "AWS's own page"
+const OTHERS = "others' pages and sources that quote AWS"
+/** What each price was compared with, and how old that is. */
+export const SEEN: readonly (readonly [price: string, usd: string, seen: string])[] = [
+  ['KMS key, month', '1', `${OWN} (aws.amazon.com/kms/pricing), a stored copy of 2026`],
+  ['KMS ECC signature, 10,000', '0.15', OTHERS],
+  ['DynamoDB on demand, million units written, read', '0.625, 0.125', `${OTHERS}, 2025 and later`],
+  [
+    'DynamoDB storage and point-in-time recovery, GB and month',
+    '0.25 + 0.20',
+    `storage: ${OWN}, an older copy; recovery: ${OTHERS}`,
+  ],
+  ['HTTP API, million requests', '1', OTHERS],
+  [
+    'Lambda arm64, million requests; GB-second',
+    '0.20; 0.0000133334',
+    `${OTHERS}, one read from the price list in September 2026`,
+  ],
+  ['CloudWatch Logs, GB', '0.50', OTHERS],
+  [
+    'Fargate arm64, vCPU hour, GB hour',
+    '0.03238, 0.00356',
+    `${OTHERS}, one read from the price list in September 2026`,
+  ],
+  ['Fargate Spot', '0.32 of it', 'not checked: it moves with supply; AWS says up to 70 % off'],
+  ['Network load balancer, hour; unit and hour', '0.0225; 0.006', `${OTHERS}, May 2026`],
+  ['Public IPv4 address, hour', '0.005', `${OTHERS}, 2026`],
+  ['Route 53 zone, month', '0.50', `${OTHERS}, 2026`],
+  ['Data out, GB beyond 100', '0.09', OTHERS],
+]

@@ -1,17 +1,20 @@
-/** The key of JWTs in a deployed cluster: made in KMS with the first use, once, and public in the table alone. */
+/** Keys that a deployed cluster gets when somebody asks: that of JWTs, and the CA of database clients. Made in KMS, once. */
+import { X509Certificate } from 'node:crypto'
 import { KMSClient } from '@aws-sdk/client-kms'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { ensureDbClientCa, type DbClientCaDeps } from '../../functions/ca/db-client-ca.ts'
 import { ensureJwtKey, type JwtKeyDeps } from '../../functions/ca/jwt-key.ts'
 import { kmsKeyring } from '../../functions/signers/kms-keyring.ts'
 import { publicJwk } from '../../functions/signers/public-cas.ts'
 import { fakeKms, type FakeKms } from '../fakes/kms.ts'
+import { systemRandom } from '../../core/random.ts'
 import { recordingLog } from '../support/recording-log.ts'
 import { openWorld, type World } from './support/world.ts'
 
 let kms: FakeKms
 let client: KMSClient
 let world: World
-let deps: JwtKeyDeps
+let deps: JwtKeyDeps & DbClientCaDeps
 const log = recordingLog()
 beforeAll(async () => {
   kms = await fakeKms()
@@ -29,7 +32,7 @@ afterAll(async () => {
 beforeEach(async () => {
   world = await openWorld()
   const keyring = kmsKeyring(client, world.plane.cluster, () => undefined)
-  deps = { keyring, stores: world.plane.stores, clock: world.clock, log }
+  deps = { keyring, stores: world.plane.stores, clock: world.clock, random: systemRandom, log }
   return () => world.close()
 })
 const states = () => [...kms.keys.values()].map(({ state }) => state)
@@ -70,6 +73,31 @@ test('the row holds the public half and nothing else', async () => {
     'v',
   ])
   expect(JSON.parse(row?.['jwk'] as string)).not.toHaveProperty('d')
+})
+
+test('the CA of database clients: one of three at once stays, a CA certificate that its own key signed', async () => {
+  const before = kms.keys.size
+  const ask = () => ensureDbClientCa(deps)
+  const [made, ...others] = await Promise.all([ask(), ask(), ask()])
+  expect(others).toEqual([made, made])
+  expect(await ask()).toEqual(made)
+  expect(
+    states()
+      .slice(before)
+      .filter((state) => state === 'Enabled'),
+  ).toHaveLength(1)
+  const held = kms.keys.get(made.ref)
+  expect(held?.tags).toEqual({ 'postern-cluster': world.plane.cluster, 'postern-ca': 'db_client' })
+  const certificate = new X509Certificate(made.certificate)
+  expect(certificate.ca).toBe(true)
+  expect(held && certificate.verify(held.publicKey)).toBe(true)
+  const row = (await world.rows()).find(({ entity }) => entity === 'dbClientCa')
+  expect(Object.keys(row ?? {}).sort()).toEqual(
+    ['certificate', 'created', 'entity', 'pk', 'ref', 'sk', 'v'].sort(),
+  )
+  // Nobody but database servers trusts it.
+  expect(world.plane.caBundle.user.x509).not.toContain(made.certificate)
+  expect(world.plane.caBundle.host.x509).not.toContain(made.certificate)
 })
 
 test('the log tells of it by its pin', () => {

@@ -1,5 +1,5 @@
 /**
- * An AWS account with deployed stacks, as far as somebody who may read it sees: one loopback endpoint for nine services, each request's
+ * An AWS account with deployed stacks, as far as somebody who may read it sees: one loopback endpoint for twelve services, each request's
  * signature verified for its own service, what it asks for checked against what is deployed. Its state is what a deployment of the
  * templates leaves behind, to be changed by a test.
  */
@@ -39,6 +39,16 @@ export interface FakeAccount {
   certificate: string
   readonly alarms: Map<string, { state: string; description: string }>
   readonly logs: Map<string, number | undefined>
+  readonly schedules: Map<string, string>
+  /** undefined: S3 says that there is no such configuration. */
+  readonly buckets: Map<
+    string,
+    { shut: boolean | undefined; encrypted: boolean; lock: number | undefined }
+  >
+  /** Public address of the task that runs; undefined: none does. */
+  task: string | undefined
+  /** Days until the certificate ends. */
+  certificateDays: number
   close(): Promise<void>
 }
 
@@ -100,6 +110,7 @@ const VERSIONS: Readonly<Record<string, string>> = {
   '2010-05-15': 'cloudformation',
   '2015-12-01': 'elasticloadbalancing',
   '2010-08-01': 'monitoring',
+  '2016-11-15': 'ec2',
 }
 
 export async function fakeAccount(options: {
@@ -177,6 +188,15 @@ export async function fakeAccount(options: {
       ]),
     ),
     logs: new Map(of('AWS::Logs::LogGroup').map(({ id }) => [id, 90])),
+    schedules: new Map(of('AWS::Scheduler::Schedule').map(({ id }) => [id, 'ENABLED'])),
+    buckets: new Map(
+      of('AWS::S3::Bucket').map(({ id, logicalId }) => [
+        id,
+        { shut: true, encrypted: true, lock: logicalId.includes('AccessLog') ? undefined : 365 },
+      ]),
+    ),
+    task: '127.0.0.1',
+    certificateDays: 300,
   }
 
   const need = <T>(value: T | undefined, code = 'ResourceNotFoundException'): T => {
@@ -248,6 +268,23 @@ export async function fakeAccount(options: {
   function json(service: string, operation: string, input: Json): Json {
     if (service === 'dynamodb') return dynamodb(operation, input)
     if (service === 'kms') return kms(operation, input)
+    if (service === 'ecs' && operation === 'ListTasks') {
+      const { cluster, serviceName } = input
+      need(
+        of('AWS::ECS::Service').find(({ id }) =>
+          id.endsWith(`/${String(cluster)}/${String(serviceName)}`),
+        ),
+      )
+      return { taskArns: state.task === undefined ? [] : ['arn:task'] }
+    }
+    if (service === 'ecs' && operation === 'DescribeTasks') {
+      if (String(input['tasks']) !== 'arn:task') throw new Refused('ClientException')
+      const details = [
+        { name: 'subnetId', value: 'subnet-1' },
+        { name: 'networkInterfaceId', value: 'eni-1' },
+      ]
+      return { tasks: [{ attachments: [{ type: 'ElasticNetworkInterface', details }] }] }
+    }
     if (service === 'ecs' && operation === 'DescribeServices') {
       const [arn] = input['services'] as string[]
       if (
@@ -271,7 +308,13 @@ export async function fakeAccount(options: {
     if (service === 'acm' && operation === 'DescribeCertificate') {
       const arn = input['CertificateArn']
       need(of('AWS::CertificateManager::Certificate').find(({ id }) => id === arn))
-      return { Certificate: { Status: state.certificate, DomainName: 'access.example.com' } }
+      return {
+        Certificate: {
+          Status: state.certificate,
+          DomainName: 'access.example.com',
+          NotAfter: Date.now() / 1000 + state.certificateDays * 86_400,
+        },
+      }
     }
     if (service === 'logs' && operation === 'DescribeLogGroups') {
       const prefix = String(input['logGroupNamePrefix'])
@@ -296,6 +339,11 @@ export async function fakeAccount(options: {
             `<member><TargetHealth><State>${t.state}</State><Description>${escape(t.description)}</Description></TargetHealth></member>`,
         )
         .join('')}</DescribeTargetHealthResponse>`
+    }
+    if (service === 'ec2' && action === 'DescribeNetworkInterfaces') {
+      if (form.get('NetworkInterfaceId.1') !== 'eni-1')
+        throw new Refused('InvalidNetworkInterfaceID')
+      return `<DescribeNetworkInterfacesResponse><networkInterfaceSet><item><association><publicIp>${state.task}</publicIp></association></item></networkInterfaceSet></DescribeNetworkInterfacesResponse>`
     }
     if (service === 'monitoring' && action === 'DescribeAlarms') {
       const names = [...form].filter(([n]) => n.startsWith('AlarmNames.member.')).map(([, v]) => v)
@@ -339,14 +387,54 @@ export async function fakeAccount(options: {
     throw new Refused('InvalidAction')
   }
 
+  /** The IAM action that S3 asks for, by what is asked. */
+  const S3_ACTIONS: Readonly<Record<string, string>> = {
+    publicAccessBlock: 'GetBucketPublicAccessBlock',
+    encryption: 'GetEncryptionConfiguration',
+    'object-lock': 'GetBucketObjectLockConfiguration',
+  }
+  function s3(name: string, subresource: string): string {
+    const bucket = need(state.buckets.get(name), 'NoSuchBucket')
+    switch (subresource) {
+      case 'publicAccessBlock': {
+        if (bucket.shut === undefined) throw new Refused('NoSuchPublicAccessBlockConfiguration')
+        const all = [
+          'BlockPublicAcls',
+          'IgnorePublicAcls',
+          'BlockPublicPolicy',
+          'RestrictPublicBuckets',
+        ]
+        return all.map((rule) => `<${rule}>${bucket.shut}</${rule}>`).join('')
+      }
+      case 'encryption':
+        if (!bucket.encrypted) throw new Refused('ServerSideEncryptionConfigurationNotFoundError')
+        return '<Rule><SSEAlgorithm>AES256</SSEAlgorithm></Rule>'
+      default:
+        if (bucket.lock === undefined) throw new Refused('ObjectLockConfigurationNotFoundError')
+        return `<ObjectLockEnabled>Enabled</ObjectLockEnabled><Mode>GOVERNANCE</Mode><Days>${bucket.lock}</Days>`
+    }
+  }
+
   function answer(request: IncomingMessage, body: Buffer): { type: string; text: string } {
     const [prefix = '', target = ''] = String(request.headers['x-amz-target'] ?? '').split('.')
     const form = new URLSearchParams(body.toString('utf8'))
     const rest = /^\/2015-03-31\/functions\/([^/]+)\/configuration$/.exec(request.url ?? '')
+    const schedule = /^\/schedules\/([^/?]+)$/.exec(request.url ?? '')
+    const bucket = /^\/([^/?]+)\?([a-zA-Z-]+)=$/.exec(request.url ?? '')
     const service = rest
       ? 'lambda'
-      : (TARGETS[prefix] ?? VERSIONS[form.get('Version') ?? ''] ?? 'unknown')
-    const operation = rest ? 'GetFunctionConfiguration' : target || (form.get('Action') ?? '')
+      : schedule
+        ? 'scheduler'
+        : bucket
+          ? 's3'
+          : (TARGETS[prefix] ?? VERSIONS[form.get('Version') ?? ''] ?? 'unknown')
+    const operation = rest
+      ? 'GetFunctionConfiguration'
+      : schedule
+        ? 'GetSchedule'
+        : bucket
+          ? (S3_ACTIONS[bucket[2] ?? ''] ?? 'Unknown')
+          : target || (form.get('Action') ?? '')
     const signed = verifySigV4(request, body, options.callers, service)
     if (!signed.ok) throw new Refused(signed.code)
     calls.push(`${service}:${operation}`)
@@ -357,6 +445,12 @@ export async function fakeAccount(options: {
         type: 'application/json',
         text: JSON.stringify(need(functions.get(decodeURIComponent(rest[1] ?? '')))),
       }
+    if (schedule) {
+      const State = need(state.schedules.get(decodeURIComponent(schedule[1] ?? '')))
+      const text = JSON.stringify({ State, ScheduleExpression: 'rate(1 hour)' })
+      return { type: 'application/json', text }
+    }
+    if (bucket) return { type: 'application/xml', text: s3(bucket[1] ?? '', bucket[2] ?? '') }
     if (TARGETS[prefix] !== undefined)
       return {
         type: 'application/x-amz-json-1.1',
@@ -375,7 +469,9 @@ export async function fakeAccount(options: {
       } catch (e) {
         const { code, message } =
           e instanceof Refused ? e : new Refused('InternalFailure', String(e))
-        const inJson = request.headers['x-amz-target'] !== undefined || request.method === 'GET'
+        const inJson =
+          request.headers['x-amz-target'] !== undefined ||
+          (request.method === 'GET' && !(request.url ?? '').includes('?'))
         response
           .writeHead(400, { 'content-type': inJson ? 'application/x-amz-json-1.1' : 'text/xml' })
           .end(

@@ -18,6 +18,8 @@ import { examineDiscovery, examineProxy, examineWay, type Way } from '../hops.ts
 import type { Account } from './asking.ts'
 import { DEPLOY_AGAIN } from './asking.ts'
 import { examineFunctions, examineProxyService } from './running.ts'
+import { examineName } from './name.ts'
+import { examineRecords, examineSchedules } from './records.ts'
 import { examineKeys, examineTable } from './storage.ts'
 import { examineAlarms, examineLogs } from './watching.ts'
 
@@ -72,8 +74,11 @@ export async function examineAws(
   await examineTable(account, table)
   await examineKeys(account)
   await examineFunctions(account, table)
+  await examineSchedules(account)
+  await examineRecords(account)
   await examineWays(account)
   await examineProxyService(account)
+  await examineName(account)
   await examineAlarms(account)
   await examineLogs(account)
 }

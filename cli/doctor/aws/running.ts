@@ -3,6 +3,11 @@ import type { Json } from '../../aws/api.ts'
 import { Problem, warning } from '../examination.ts'
 import { asked, DEPLOY_AGAIN, none, ofType, type Account } from './asking.ts'
 
+/** Seconds. */
+const DAY = 86_400
+/** Days before its end by which ACM has renewed a certificate, if it can at all. */
+const RENEWED_BY = 30
+
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 const object = (value: unknown): Json => (typeof value === 'object' && value ? (value as Json) : {})
 const list = (value: unknown): Json[] => (Array.isArray(value) ? (value as Json[]) : [])
@@ -55,7 +60,7 @@ export async function examineFunctions(account: Account, table: string): Promise
 const clusterOf = (arn: string): string => arn.split('/').at(-2) ?? ''
 
 export async function examineProxyService(account: Account): Promise<void> {
-  const { exam, aws, proxies } = account
+  const { cli, exam, aws, proxies } = account
   for (const { id } of ofType(proxies, 'AWS::ECS::Service'))
     await exam.check('proxies', id.split('/').at(-1) ?? id, async () => {
       const answer = await asked(
@@ -115,7 +120,14 @@ export async function examineProxyService(account: Account): Promise<void> {
         aws.json('acm', 'CertificateManager.DescribeCertificate', { CertificateArn: id }),
       )
       const found = object(answer['Certificate'])
-      if (found['Status'] === 'ISSUED') return `issued for ${text(found['DomainName'])}`
+      if (found['Status'] === 'ISSUED') {
+        const left = Math.floor((Number(found['NotAfter']) - cli.clock.now() / 1000) / DAY)
+        if (left >= RENEWED_BY) return `for ${text(found['DomainName'])}, for ${left} days`
+        throw new Problem(
+          left < 0 ? 'it has expired' : `it ends in ${left} days and was not renewed`,
+          'ACM renews 60 days before the end while the validation record is in the zone that the world asks: look at its renewal status',
+        )
+      }
       throw new Problem(
         `its status is ${text(found['Status'])}`,
         'its validation record must be in the zone that the world asks: check that the domain’s NS records name the zone of postern:zone',

@@ -4,7 +4,7 @@ import { seconds } from '../../../core/clock.ts'
 import { CA_KINDS, CA_PHASES, type CaKey, type CaState } from '../../../core/domain/ca.ts'
 import type { JsonWebKeyLike } from '../../../core/domain/policy.ts'
 import { AppError } from '../../../core/errors.ts'
-import type { CaStore, JwtKey, SignedCas } from '../ca-store.ts'
+import type { CaStore, DbClientCa, JwtKey, SignedCas } from '../ca-store.ts'
 import { keys } from '../table.ts'
 import { codec, time } from './codec.ts'
 import type { Plain } from './marshal.ts'
@@ -71,6 +71,12 @@ const itemOf = ({ rotation: r, ...state }: CaState): Plain =>
 
 const jwtKeys = codec('jwtKey', z.object({ ref: z.string(), created: time, jwk }), (b): JwtKey => b)
 
+const dbClientCas = codec(
+  'dbClientCa',
+  z.object({ ref: z.string(), created: time, certificate: z.string() }),
+  (b): DbClientCa => b,
+)
+
 const signed = codec(
   'signedCas',
   z.object({ version: z.int(), jws: z.string(), links: z.array(z.string()) }),
@@ -113,6 +119,18 @@ export function createCaStore({ table }: { readonly table: TableClient }): CaSto
         when: absent,
       })
       return done || !old ? given : jwtKeys.fromItem(old)
+    },
+    async dbClientCa() {
+      const item = await table.get(keys.dbClientCa())
+      return item && dbClientCas.fromItem(item)
+    },
+    async initDbClientCa(given) {
+      const body = { ...given, created: seconds(given.created) }
+      const { done, old } = await table.write({
+        put: dbClientCas.item(keys.dbClientCa(), body),
+        when: absent,
+      })
+      return done || !old ? given : dbClientCas.fromItem(old)
     },
     async signed() {
       const item = await table.get(keys.signedCas())

@@ -4,7 +4,6 @@
  */
 import {
   BatchGetItemCommand,
-  BatchWriteItemCommand,
   ConditionalCheckFailedException,
   DeleteItemCommand,
   GetItemCommand,
@@ -65,8 +64,6 @@ export interface TableClient {
   write(write: Exclude<Write, { check: Key }>): Promise<{ done: boolean; old: Plain | undefined }>
   /** All or none. undefined = done; otherwise which conditions failed. */
   transact(writes: readonly Write[]): Promise<readonly Failed[] | undefined>
-  /** Unconditional puts, at most 25 in a request, all of them durable at the end. */
-  putMany(items: readonly Plain[]): Promise<void>
   /** One page; strongly consistent unless over the index. */
   query(range: QueryRange): Promise<QueryPage>
   /** Every page of a range of the base table. Strongly consistent. */
@@ -240,21 +237,6 @@ export function createTableClient(deps: TableDeps): TableClient {
           if (!reasons.every((r) => passes.includes(r.Code ?? 'None'))) throw e
           if (attempt >= RETRY_TIMES) throw tooBusy('a transaction')
           await pause(attempt)
-        }
-      }
-    },
-    async putMany(items) {
-      for (let at = 0; at < items.length; at += 25) {
-        let requests = items
-          .slice(at, at + 25)
-          .map((item) => ({ PutRequest: { Item: marshal(item) } }))
-        for (let attempt = 0; requests.length > 0; attempt++) {
-          if (attempt > RETRY_TIMES) throw tooBusy('BatchWriteItem')
-          if (attempt > 0) await pause(attempt)
-          const answer = await client.send(
-            new BatchWriteItemCommand({ RequestItems: { [TableName]: requests } }),
-          )
-          requests = (answer.UnprocessedItems?.[TableName] ?? []) as typeof requests
         }
       }
     },

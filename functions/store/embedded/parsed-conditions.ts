@@ -4,6 +4,7 @@
  * every time; everything else depends on the text, the names and the types of the values alone.
  */
 import parser, { type ParseOptions } from 'dynalite/db/conditionParser.js'
+import { validation } from './exceptions.ts'
 import { isRecord } from './is-record.ts'
 
 interface Remembered {
@@ -47,6 +48,20 @@ const NOTHING: Remembered['places'] = new Map()
 const flags = (of: Readonly<Record<string, unknown>> | undefined): Record<string, boolean> =>
   Object.fromEntries(Object.keys(of ?? {}).map((name) => [name, true]))
 
+const COMPARISONS: ReadonlySet<unknown> = new Set(['=', '<>', 'in'])
+const isNested = (value: unknown): boolean =>
+  isRecord(value) && Object.keys(value).length === 1 && ('L' in value || 'M' in value)
+
+/** DynamoDB compares lists and maps by their contents; this engine would find them different, always. Better no answer than that one. */
+function refuseNested(node: unknown): void {
+  if (Array.isArray(node)) return node.forEach(refuseNested)
+  if (!isRecord(node)) return
+  const { type, args } = node
+  if (COMPARISONS.has(type) && Array.isArray(args) && args.flat().some(isNested))
+    throw validation('the embedded engine compares no lists and no maps: compare what is in them')
+  for (const inner of Object.values(node)) refuseNested(inner)
+}
+
 /** Puts the memory in front of dynalite's parser, once for the process. */
 export function rememberConditions(): void {
   const known = new Map<string, Remembered>()
@@ -54,7 +69,11 @@ export function rememberConditions(): void {
   parser.parse = (text, options) => {
     const { context } = options
     const key = keyOf(text, context)
-    if (key === undefined) return parse(text, options)
+    if (key === undefined) {
+      const parsed = parse(text, options)
+      refuseNested(parsed)
+      return parsed
+    }
     const unusedNames = context.unusedAttrNames ?? {}
     const unusedValues = context.unusedAttrVals ?? {}
     const values = context.attrVals ?? {}
@@ -77,6 +96,7 @@ export function rememberConditions(): void {
     for (const name of usedValues) delete unusedValues[name]
     // A text is the parser's refusal: not worth remembering.
     if (!isRecord(parsed)) return parsed
+    refuseNested(parsed)
     if (known.size >= MOST) known.clear()
     known.set(key, {
       parsed,

@@ -50,20 +50,20 @@ function adopted(item: Item, now: number): Item {
   }
 }
 
-/** Throws ERR_CONFLICT for a table with anything in it, but for what this very restore left there. */
+/** Throws ERR_RESTORE_TARGET for a table with anything in it, but for what this very restore left there. */
 async function checkEmpty(table: TableAt, sha256: string): Promise<void> {
   const row = await getItem(table, marshal({ ...keys.cluster() }))
   const { restoring, name } = row ? unmarshal(row) : {}
   if (restoring === sha256) return
   if (restoring !== undefined)
     throw new AppError(
-      'ERR_CONFLICT',
-      `another backup is being restored into ${table.tableName}: go on with that one`,
+      'ERR_RESTORE_TARGET',
+      `${table.tableName} holds a part of another backup, whose restore was broken off or is running`,
     )
   for await (const found of scan(table))
     throw new AppError(
-      'ERR_CONFLICT',
-      `the table ${table.tableName} is not empty${row ? `: it holds cluster ${textOf(name)}` : ` (${entityOf(found)})`}; restore into a new one`,
+      'ERR_RESTORE_TARGET',
+      `the table ${table.tableName} is not empty: it holds ${row ? `the cluster ${textOf(name)}` : `items of kind ${entityOf(found)}, and no cluster`}`,
     )
 }
 
@@ -106,7 +106,10 @@ export async function restore(
     )
     .catch((e: unknown) => {
       if (!(e instanceof ConditionalCheckFailedException)) throw e
-      throw new AppError('ERR_CONFLICT', `somebody else began to use ${tableName}`)
+      throw new AppError(
+        'ERR_RESTORE_TARGET',
+        `somebody else began to use ${tableName} in this moment`,
+      )
     })
   let some: Item[] = []
   await readBackup(open(), async (item) => {

@@ -105,6 +105,27 @@ describe('single items', () => {
     expect(e).toBeInstanceOf(D.ConditionalCheckFailedException)
     expect((e as D.ConditionalCheckFailedException).Item?.['es']).toEqual(S(''))
   })
+  // DynamoDB compares them by their contents. What cannot be done alike must not look as if it were.
+  test('a list or map in a comparison is compared, or refused aloud', async () => {
+    const nested = { L: [S('a'), { M: { b: N(1) } }] }
+    await put({ pk: S('nested'), sk: S('1'), nested })
+    for (const condition of [
+      'nested = :v',
+      'NOT nested <> :v',
+      'size(nested) = :n AND nested IN (:v)',
+    ]) {
+      const given = { ':v': nested, ...(condition.includes(':n') ? { ':n': N(2) } : {}) }
+      const again = put(
+        { pk: S('nested'), sk: S('1'), nested },
+        { ConditionExpression: condition, ExpressionAttributeValues: given },
+      )
+      const outcome = again.then(
+        () => 'compared',
+        (e: Error) => `${e.name}: ${e.message}`,
+      )
+      expect(await outcome).toMatch(/^compared$|^ValidationException: .*compares no lists/)
+    }
+  })
   test('an update sets, adds, removes and appends under a long condition', async () => {
     await put({
       pk: S('u'),

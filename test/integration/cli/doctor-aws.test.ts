@@ -20,10 +20,15 @@ beforeAll(async () => {
   front = await publicFront(() => gate.cluster.plane)
   writeFileSync(join(home.dir, 'ca.pem'), front.ca)
   const made = deployment({ domain: 'access.example.com', zone: 'Z0123456789ABCDEFGHIJ' })
+  const plane = made.template('plane')
+  const [records = ''] = Object.keys(plane.findResources('AWS::S3::Bucket'))
+    .filter((id) => !id.includes('AccessLog'))
+    .map((id) => `Postern-${id}`)
   account = await fakeAccount({
     stacks: [
-      stackOf('Postern', made.template('plane'), {
+      stackOf('Postern', plane, {
         ApiUrl: `https://${front.address}`,
+        RecordsBucket: records,
         Cluster: gate.cluster.plane.cluster,
         TableName: TABLE,
         FirstOperator: 'npx postern bootstrap --stack Postern --region eu-west-1',
@@ -49,13 +54,13 @@ interface Finding {
   readonly detail: string
   readonly fix?: string
 }
-async function doctor(env: Record<string, string> = {}) {
+async function doctor(env: Record<string, string> = {}, at = account) {
   const done = await postern(['doctor', '--aws', '--region', 'eu-west-1', '--json'], {
     cwd: home.dir,
     env: {
       ...home.env,
       NODE_EXTRA_CA_CERTS: join(home.dir, 'ca.pem'),
-      AWS_ENDPOINT_URL: account.url,
+      AWS_ENDPOINT_URL: at.url,
       AWS_ACCESS_KEY_ID: 'AKIADEPLOYER',
       AWS_SECRET_ACCESS_KEY: 'of/the+deployer',
       AWS_EC2_METADATA_DISABLED: 'true',
@@ -82,6 +87,7 @@ test('a whole deployment is good, and everything that it is made of was looked a
   for (const check of [
     ...['stack', 'table', 'table guard', 'table pitr', 'table ttl', 'cluster', 'leases'],
     ...['key', 'key policy', 'function', 'dns', 'tcp', 'tls', 'discovery', 'version'],
+    ...['schedule', 'bucket', 'bucket lock'],
     ...['addresses', 'websocket', 'proxy', 'proxies', 'targets', 'certificate', 'alarms', 'logs'],
   ])
     expect(checks).toContain(check)
@@ -94,6 +100,8 @@ test('a whole deployment is good, and everything that it is made of was looked a
   // It reads, and nothing else.
   for (const call of account.calls)
     expect(call).toMatch(/:(Describe|List|Get)\w+$|^dynamodb:Query$/)
+  expect(seen.checks.filter((c) => c.check === 'schedule')).toHaveLength(2)
+  expect(seen.of('bucket lock').detail).toBe('governance, 365 days')
 })
 
 test('each thing that is wrong is told with its remedy, all in one go', async () => {
@@ -115,6 +123,14 @@ test('each thing that is wrong is told with its remedy, all in one go', async ()
   account.certificate = 'PENDING_VALIDATION'
   alarm.state = 'ALARM'
   logs.set(log, undefined)
+  const [records, accessLog] = [...account.buckets.values()].sort(
+    (a, b) => Number(b.lock ?? 0) - Number(a.lock ?? 0),
+  )
+  if (!records || !accessLog) throw new Error('the templates have two buckets')
+  Object.assign(records, { lock: undefined, shut: undefined })
+  accessLog.encrypted = false
+  const [schedule = ''] = account.schedules.keys()
+  account.schedules.set(schedule, 'DISABLED')
   const seen = await doctor()
   const told = (check: string, target = '') => {
     const { status, detail, fix } = seen.of(check, target)
@@ -134,7 +150,49 @@ test('each thing that is wrong is told with its remedy, all in one go', async ()
   expect(told('certificate')).toMatch(/^fail: .*PENDING_VALIDATION.*NS records/)
   expect(told('alarms')).toMatch(/^fail: .*docs\/runbook\.md#/)
   expect(told('logs')).toMatch(/^fail: .*for ever.*put-retention-policy/)
+  expect(told('bucket lock')).toMatch(/^fail: .*not locked.*PutObjectLockConfiguration/)
+  const buckets = seen.checks.filter((c) => c.check === 'bucket').map((c) => c.detail)
+  expect(buckets.sort()).toEqual([
+    expect.stringMatching(/^it may be opened to the world: BlockPublicAcls/),
+    'what is written to it is not encrypted',
+  ])
+  expect(
+    seen.checks
+      .filter((c) => c.check === 'schedule')
+      .map((c) => c.status)
+      .sort(),
+  ).toEqual(['fail', 'ok'])
   expect(seen.code).toBeGreaterThan(0)
+  Object.assign(account, { certificate: 'ISSUED', certificateDays: 12 })
+  expect((await doctor()).of('certificate').detail).toBe('it ends in 11 days and was not renewed')
+})
+
+test('in profile small the name has to lead to the task that runs', async () => {
+  const made = deployment({
+    profile: 'small',
+    domain: 'access.example.com',
+    zone: 'Z0123456789ABCDEFGHIJ',
+  })
+  const { outputs } = account.stacks[0] ?? { outputs: {} }
+  const small = await fakeAccount({
+    stacks: [
+      stackOf('Postern', made.template('plane'), outputs),
+      stackOf('PosternProxies', made.template('proxies'), { ProxyAddress: gate.cluster.address }),
+    ],
+    table: TABLE,
+    cluster: gate.cluster.plane.cluster,
+    callers: new Map([['AKIADEPLOYER', { secretAccessKey: 'of/the+deployer' }]]),
+  })
+  try {
+    expect((await doctor({}, small)).of('name').detail).toBe('names the task that runs, 127.0.0.1')
+    small.task = '198.51.100.7'
+    expect((await doctor({}, small)).of('name')).toMatchObject({
+      status: 'fail',
+      detail: 'names 127.0.0.1, and the task that runs has 198.51.100.7',
+    })
+  } finally {
+    await small.close()
+  }
 })
 
 test('what this identity may not look at is a finding that names the action, not an end', async () => {

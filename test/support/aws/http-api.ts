@@ -6,16 +6,16 @@
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { systemClock } from '../../../core/clock.ts'
+import { systemClock, type Clock } from '../../../core/clock.ts'
 import { serverTls } from '../tls.ts'
 import type { Invocation, Lambda } from './lambda.ts'
 import { verifySigV4, type KeyHolder } from './sigv4.ts'
 import { ACCOUNT, type DeployedRoute } from './template.ts'
 
-/** Quotas of HTTP APIs, none of which can be raised. */
-const BODY_MAX = 10 * 1024 * 1024
-const HEADERS_MAX = 10_240
-const INTEGRATION_MS = 30_000
+/** Quotas of HTTP APIs, none of which can be raised (developer guide, "Quotas for HTTP APIs"); headers with the request line. */
+export const BODY_MAX = 10 * 1024 * 1024
+export const HEADERS_MAX = 10_240
+export const INTEGRATION_MS = 30_000
 
 export interface IamCaller extends KeyHolder {
   readonly arn: string
@@ -111,7 +111,8 @@ interface Reply {
   readonly isBase64Encoded?: boolean
 }
 
-export async function httpApi(): Promise<HttpApi> {
+/** `clock`: of its throttle and of how long it waits for a function. */
+export async function httpApi(clock: Clock = systemClock): Promise<HttpApi> {
   const tls = await serverTls()
   const callers = new Map<string, IamCaller>()
   const log: AccessLogLine[] = []
@@ -119,11 +120,11 @@ export async function httpApi(): Promise<HttpApi> {
   let largest = 0
   let deployment: Deployment | undefined
   let tokens = 0
-  let filled = systemClock.monotonic()
+  let filled = clock.monotonic()
   let id = 0
 
   function throttled({ rate, burst }: Deployment['throttle']): boolean {
-    const now = systemClock.monotonic()
+    const now = clock.monotonic()
     tokens = Math.min(burst, tokens + ((now - filled) / 1000) * rate)
     filled = now
     if (tokens < 1) return true
@@ -236,7 +237,7 @@ export async function httpApi(): Promise<HttpApi> {
     const authorizer = route.iam ? authorized(request, body) : undefined
     if (route.iam && !authorizer) return own(403, 'Forbidden')
     const late = new Promise<'late'>((resolve) => {
-      const timer = systemClock.after(INTEGRATION_MS, () => resolve('late'))
+      const timer = clock.after(INTEGRATION_MS, () => resolve('late'))
       response.once('close', () => timer.cancel())
     })
     const event = eventOf(request, body, route, authorizer)

@@ -15,7 +15,7 @@ const SCRIPT = `
 
 test('no key of ours hangs the process when somebody exports it as JWK', async () => {
   const args = ['--import', 'tsx', '--max-semi-space-size=1', '--input-type=module', '-e', SCRIPT]
-  const options = { timeout: 45_000, killSignal: 'SIGKILL' } as const
+  const options = { timeout: 110_000, killSignal: 'SIGKILL' } as const
   const { stdout } = await promisify(execFile)(process.execPath, args, options)
   expect(stdout).toBe('all exported\n')
 })
