@@ -27,11 +27,20 @@ export type PeerName =
   | 'promtool'
   | 'systemd-analyze'
 
-/** What no package of Debian brings: told aloud, and no failure of a machine that has all there is. */
-export function optional(name: string): boolean {
-  const found = PLACES.some((dir) => existsSync(join(dir, name)))
-  if (!found) process.stderr.write(`SKIPPED: ${name} not installed, and not in Debian\n`)
-  return found
+/**
+ * What a machine may lack although `npm run test:setup` did its best: told aloud, with what is missing and where it comes from, and no
+ * failure. `needs`: a program or a file, and its source.
+ */
+export function able(
+  what: string,
+  needs: readonly (readonly [item: string, source: string])[],
+): boolean {
+  const there = (item: string) =>
+    item.includes('/') ? existsSync(item) : PLACES.some((dir) => existsSync(join(dir, item)))
+  const absent = needs.filter(([item]) => !there(item))
+  for (const [item, source] of absent)
+    process.stderr.write(`SKIPPED: ${what}: ${item} is not there (${source})\n`)
+  return absent.length === 0
 }
 
 /** Daemons live outside the PATH of ordinary users. */
