@@ -39,6 +39,7 @@ const NOT_NEEDED_HERE: readonly (readonly [grant: RegExp, needed: string])[] = [
     'API keys are listed, made and revoked by operators; all verbs know their callers',
   ],
   [/^api write (KEY|TUNNEL)#\*$/, 'an agent is removed'],
+  [/^api write DEPARTURE$/, 'a service leaves its agent'],
   [/^(archive|rotate) /, 'run by the clock, or rarely: not here'],
   [/^api write ROLE#\*$/, 'a role is changed; here it stays as it is'],
   [

@@ -161,7 +161,9 @@ describe.skipIf(missing('ssh'))('hostile peers of a proxy', { timeout: 120_000 }
     const cost = await under(async () => {
       for (let i = 0; i < 2000; i += 100)
         open.push(...(await Promise.all(times(100, () => tcp(target)))))
-      expect(descriptors(proxy.pid) - before).toBeGreaterThan(1000)
+      // The kernel answers at once; the proxy takes them in its own time.
+      while (descriptors(proxy.pid) - before < 1000)
+        await new Promise((resolve) => setImmediate(resolve))
       // Of what the kernel dropped in the crush the client hears nothing: it is the proxy that must have let go.
       while (descriptors(proxy.pid) - before > 10)
         await new Promise((resolve) => setImmediate(resolve))

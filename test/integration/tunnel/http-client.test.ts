@@ -88,7 +88,7 @@ test('a problem document becomes the error it was, code and details and all', as
 test.each([
   ['an unknown code', 400, '{"code":"ERR_OF_NEXT_YEAR","detail":"x"}', 'ERR_INTERNAL'],
   ['no JSON', 500, '<html>', 'ERR_INTERNAL'],
-  ['a gateway’s page', 502, '<html>', 'ERR_UNREACHABLE'],
+  ['a gateway’s page', 502, '<html>', 'ERR_GATEWAY'],
   ['GHSA-qrwj-vh9x-gw5v (Coder): a redirect, which is never followed', 302, '', undefined],
 ])('%s', async (_what, status, body, code) => {
   answer = (_req, res) => res.writeHead(status, { location: 'https://example.com/' }).end(body)
