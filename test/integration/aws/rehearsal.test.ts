@@ -4,7 +4,7 @@
  * make must be allowed by the policies of that template.
  */
 import type { ChildProcess } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -39,7 +39,6 @@ const NOT_NEEDED_HERE: readonly (readonly [grant: RegExp, needed: string])[] = [
     'API keys are listed, made and revoked by operators; all verbs know their callers',
   ],
   [/^api write (KEY|TUNNEL)#\*$/, 'an agent is removed'],
-  [/^api write DEPARTURE$/, 'a service leaves its agent'],
   [/^(archive|rotate) /, 'run by the clock, or rarely: not here'],
   [/^api write ROLE#\*$/, 'a role is changed; here it stays as it is'],
   [
@@ -290,6 +289,14 @@ describe.skipIf(missing('ssh', 'curl'))(
       // The agent's own events come by an upload in its own time.
       while (!(await events('session.end')).some((e) => e.actor === 'ann'))
         await events('session.end')
+    })
+
+    test('a service that leaves its agent gives its credential back', async () => {
+      const file = join(home.dir, 'web-2.yaml')
+      writeFileSync(file, readFileSync(file, 'utf8').replace(/^app_service:.*$/m, ''))
+      agents[1]?.child.kill('SIGHUP')
+      const left = { outcome: 'ok', fields: { service: 'app' } }
+      await expect.poll(() => events('agent.leave')).toMatchObject([left])
     })
 
     test('what operators do every day is allowed to the function that does it', async () => {
