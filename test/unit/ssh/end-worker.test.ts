@@ -1,6 +1,6 @@
 /**
  * A worker is asked to leave. Striking it while it loads or calls native code has ended the whole process ("FATAL ERROR:
- * Error::ThrowAsJavaScriptException napi_throw"): every session of an agent, by one client that came and went.
+ * Error::ThrowAsJavaScriptException napi_throw"): every session of an agent.
  */
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
