@@ -64,8 +64,7 @@ async function fromEnvironment(
     pins.length === 0
       ? systemTrust
       : { system: false, ca: (await fetchPinnedCa({ url: origin, pins, proxy })).ca }
-  const patience = LIMITS.callPatience.value
-  const common = { trust, clock: cli.clock, random: cli.random, proxy, patience }
+  const common = { trust, ...callsOf(cli) }
   const anonymous = apiClient({ ...common, baseUrl: origin })
   try {
     const { cluster, api, proxies } = await discover(anonymous, pins)
@@ -99,14 +98,19 @@ export function requireCurrent(cli: Cli, profile: StoredProfile): void {
     )
 }
 
+/** What every call of a command has: it waits for a control plane that is asked too much, and goes through the machine's proxy. */
+export const callsOf = ({ clock, random, env }: Cli) => ({
+  clock,
+  random,
+  proxy: env.httpsProxy,
+  patience: LIMITS.callPatience.value,
+})
+
 export function clientOf(cli: Cli, profile: StoredProfile): ApiClient {
   const common = {
     baseUrl: profile.api,
     trust: trustOf(profile),
-    clock: cli.clock,
-    random: cli.random,
-    proxy: cli.env.httpsProxy,
-    patience: LIMITS.callPatience.value,
+    ...callsOf(cli),
   }
   if (profile.operatorKey !== undefined)
     return apiClient({ ...common, bearer: profile.operatorKey })

@@ -17,11 +17,11 @@ import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
 import { caBundle } from '../../core/domain/cluster.ts'
 import { AppError, isAppError } from '../../core/errors.ts'
-import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { systemTrust } from '../../net/trust.ts'
 import { outputOf, readStack, type DeployedStack } from '../aws/stack.ts'
+import { callsOf } from '../client.ts'
 import type { Cli } from '../cli.ts'
 import { saveProfile } from '../connect/profile.ts'
 import { words } from '../host.ts'
@@ -45,10 +45,7 @@ async function signedClient(cli: Cli, stack: DeployedStack, api: string): Promis
   return apiClient({
     baseUrl: api,
     trust: systemTrust,
-    clock: cli.clock,
-    random: cli.random,
-    proxy: cli.env.httpsProxy,
-    patience: LIMITS.callPatience.value,
+    ...callsOf(cli),
     sign: ({ method, url, body, now }) => {
       const request = { method, host: url.host, path: url.pathname, headers: {}, body }
       const scope = { region: stack.region, service: 'execute-api' }
@@ -83,10 +80,7 @@ async function signIn(cli: Cli, api: string, made: BootstrapAnswer): Promise<str
     baseUrl: api,
     trust: systemTrust,
     bearer: made.operator_key,
-    clock: cli.clock,
-    random: cli.random,
-    proxy: cli.env.httpsProxy,
-    patience: LIMITS.callPatience.value,
+    ...callsOf(cli),
   })
   try {
     const cas = parse(caBundle, await client.request('GET', '/v1/ca'), from)

@@ -4,10 +4,10 @@ import { userCertificates } from '../../core/api/login.ts'
 import { generateKey, spki } from '../../core/certs/signer.ts'
 import { fromSeconds, iso } from '../../core/clock.ts'
 import { caBundle } from '../../core/domain/cluster.ts'
-import { LIMITS } from '../../core/limits.ts'
 import { parse } from '../../core/parse.ts'
 import { apiClient, type ApiClient } from '../../net/http-client.ts'
 import { fetchPinnedCa, systemTrust, type Trust } from '../../net/trust.ts'
+import { callsOf } from '../client.ts'
 import type { Cli } from '../cli.ts'
 import { newerCas } from '../connect/follow-cas.ts'
 import { discover, originOf } from '../connect/discover.ts'
@@ -86,10 +86,7 @@ export async function login(cli: Cli, options: LoginOptions): Promise<void> {
     apiClient({
       baseUrl,
       trust,
-      clock: cli.clock,
-      random: cli.random,
-      proxy: cli.env.httpsProxy,
-      patience: LIMITS.callPatience.value,
+      ...callsOf(cli),
     })
   const open = () => client(target.origin, { ...target.trust, anyProxy: true })
   let first = open()

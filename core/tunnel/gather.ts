@@ -3,10 +3,7 @@
  * call each is dear, in memory that is used again as soon as a write calls back: for sockets and files, not for streams that hand on.
  */
 import type { Writable } from 'node:stream'
-import { giveSlab, SLAB_BYTES, takeSlab } from './slabs.ts'
-
-/** Pieces from here on are gathered. */
-const GATHER = 4096
+import { giveSlab, SLAB_BYTES, SLAB_LEAST, takeSlab } from './slabs.ts'
 
 export interface Gather {
   /** The bytes may be good during the call only. Short ones with nothing before them are written at once. */
@@ -37,7 +34,7 @@ export function gatherInto(
   return {
     flush,
     push(bytes) {
-      if (!slab && bytes.length < GATHER)
+      if (!slab && bytes.length < SLAB_LEAST)
         return taken(socket.write(Buffer.from(bytes)), bytes.length)
       for (let at = 0; at < bytes.length;) {
         if (!slab) {

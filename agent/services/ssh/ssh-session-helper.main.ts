@@ -23,7 +23,7 @@ const OPEN_FILES = 1024
 
 const tell = (event: HelperEvent): void => void process.stdout.write(`${JSON.stringify(event)}\n`)
 const programs = createPrograms(FD_SOCKET, tell)
-const sockets = createSockets(FD_SOCKET, tell)
+const sockets = createSockets(FD_SOCKET, tell, systemClock)
 let user: string | undefined
 
 function become(account: Extract<Command, { do: 'become' }>['account']): void {

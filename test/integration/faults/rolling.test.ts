@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lineOf, finish } from '../cli/postern.ts'
 import { missing } from '../../support/peers.ts'
+import { keepingShell } from '../../support/shells.ts'
 import { served, type Part, type Served, type ServedProxy } from '../../support/served.ts'
 
 // POSTERN_TEST_MEGABYTES=1000 for the long run.
@@ -119,31 +120,12 @@ describe.skipIf(missing('ssh', 'scp'))('three proxies', () => {
   )
 
   test('kill -9 of a proxy: the shells over it go on, and so do new connections', async () => {
-    const shells = await Promise.all(
-      [1, 2, 3].map(async (n) => {
-        const child = ssh('-tt', 'web-1')
-        let said = ''
-        const ready = new Promise<void>((resolve) =>
-          child.stdout?.on('data', (text: Buffer) => {
-            said += text.toString()
-            if (said.includes(`here=${n}1`)) resolve()
-          }),
-        )
-        child.stdin?.write(`N=${n}; echo "here=$((N))1"\n`)
-        await ready
-        return { child, said: () => said, n }
-      }),
-    )
+    const shells = await Promise.all([1, 2, 3].map((n) => keepingShell(ssh('-tt', 'web-1'), n)))
     const victim = proxies.get('proxy-1')
     victim?.signal('SIGKILL')
     await victim?.exited
     const small = await Promise.all([1, 2, 3, 4].map(() => finish(ssh('web-1', 'echo ok'))))
     expect(small.map((s) => s.stdout)).toEqual(Array(4).fill('ok\n'))
-    for (const { child, said, n } of shells) {
-      const closed = new Promise((resolve) => child.on('close', resolve))
-      child.stdin?.write('echo "after=$((N + 40))"; exit 9\n')
-      expect(await closed).toBe(9)
-      expect(said()).toContain(`after=${n + 40}`)
-    }
+    for (const shell of shells) await shell.ends()
   }, 240_000)
 })

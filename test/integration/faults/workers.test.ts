@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { finish, lineOf } from '../cli/postern.ts'
 import { missing } from '../../support/peers.ts'
+import { keepingShell } from '../../support/shells.ts'
 import { served, type Part, type Served, type ServedProxy } from '../../support/served.ts'
 
 describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
@@ -16,27 +17,7 @@ describe.skipIf(missing('ssh'))('a proxy of two workers', () => {
 
   const ssh = (...args: string[]): ChildProcess =>
     cluster.launch('ssh', ['-F', cluster.sshConfig, ...args])
-  /** An interactive shell that keeps a number; `ends` types the last line and holds that nothing was forgotten. */
-  async function shell(n: number): Promise<{ ends(): Promise<void> }> {
-    const child = ssh('-tt', 'web-1')
-    let said = ''
-    const ready = new Promise<void>((resolve) =>
-      child.stdout?.on('data', (text: Buffer) => {
-        said += text.toString()
-        if (said.includes(`here=${n}1`)) resolve()
-      }),
-    )
-    child.stdin?.write(`N=${n}; echo "here=$((N))1"\n`)
-    await ready
-    return {
-      async ends() {
-        const closed = new Promise((resolve) => child.on('close', resolve))
-        child.stdin?.write('echo "after=$((N + 40))"; exit 9\n')
-        expect(await closed).toBe(9)
-        expect(said).toContain(`after=${n + 40}`)
-      },
-    }
-  }
+  const shell = (n: number) => keepingShell(ssh('-tt', 'web-1'), n)
   /** Process ids of the workers that serve, by their number. */
   const workers = (of = proxy): Map<number, number> => {
     const alive = new Map<number, number>()

@@ -6,6 +6,7 @@ import { lookup } from 'node:dns/promises'
 import { closeSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, isIP, Socket, type Server } from 'node:net'
 import { join } from 'node:path'
+import type { Clock } from '../../../../core/clock.ts'
 import { LIMITS } from '../../../../core/limits.ts'
 import { refusedAddress } from '../addresses.ts'
 import { sendFds, socketPair } from './libc.ts'
@@ -21,7 +22,11 @@ export interface Sockets {
 /** Sockets that we make are for the user alone. */
 const SOCKET_MASK = 0o177
 
-export function createSockets(fdSocket: number, tell: (event: HelperEvent) => void): Sockets {
+export function createSockets(
+  fdSocket: number,
+  tell: (event: HelperEvent) => void,
+  clock: Clock,
+): Sockets {
   const servers = new Map<number, { server: Server; made: string | undefined }>()
 
   /** Passes the socket's descriptor on; nothing was read from it yet because it is paused. */
@@ -69,7 +74,7 @@ export function createSockets(fdSocket: number, tell: (event: HelperEvent) => vo
 
   return {
     async connect(id, to) {
-      const socket = 'path' in to ? await dial({ path: to.path }) : await dialName(to.host, to.port)
+      const socket = 'path' in to ? await dial({ path: to.path }, clock) : await dialName(to, clock)
       pass(id, socket, 'path' in to)
       tell({ did: 'connect', id })
     },
@@ -97,7 +102,10 @@ export function createSockets(fdSocket: number, tell: (event: HelperEvent) => vo
 
 class Refused extends Error {}
 
-async function dialName(host: string, port: number): Promise<Socket> {
+async function dialName(
+  { host, port }: { readonly host: string; readonly port: number },
+  clock: Clock,
+): Promise<Socket> {
   const found = isIP(host)
     ? [{ address: host }]
     : await lookup(host, { all: true, verbatim: true }).catch(() => [])
@@ -109,7 +117,7 @@ async function dialName(host: string, port: number): Promise<Socket> {
   let failure: unknown
   for (const address of addresses.slice(0, 8)) {
     try {
-      return await dial({ host: address, port })
+      return await dial({ host: address, port }, clock)
     } catch (e) {
       failure = e
     }
@@ -117,15 +125,21 @@ async function dialName(host: string, port: number): Promise<Socket> {
   throw failure
 }
 
-function dial(to: { path: string } | { host: string; port: number }): Promise<Socket> {
+function dial(
+  to: { path: string } | { host: string; port: number },
+  clock: Clock,
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ ...to, allowHalfOpen: true })
     socket.pause()
-    socket.setTimeout(LIMITS.sshForwardDial.value, () => socket.destroy(new Refused('timed out')))
+    const late = clock.after(LIMITS.sshForwardDial.value, () =>
+      socket.destroy(new Refused('timed out')),
+    )
+    socket.once('close', () => late.cancel())
     socket.once('error', reject)
     socket.once('connect', () => {
+      late.cancel()
       socket.removeListener('error', reject).on('error', () => undefined)
-      socket.setTimeout(0)
       resolve(socket)
     })
   })
