@@ -85,7 +85,8 @@ function pauseAfter(
 
 /**
  * Resolves when the signal aborts or an error is fatal. After GOAWAY it dials again within the time asked, and at once when the old
- * tunnel ended and somebody waits; until another tunnel stands the old one takes streams as before. Then the other end is told, and it is closed when its streams are done.
+ * tunnel ended and somebody waits; until another tunnel stands the old one takes streams as before. Then the other end is told, and
+ * it is closed when its streams are done.
  */
 export async function keepConnected(options: KeepConnectedOptions): Promise<void> {
   const { clock, random, signal } = options
@@ -118,7 +119,8 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
         options.onLeft?.()
         if (isNeeded(options)) needed.abort()
       })
-    const rest = AbortSignal.any([signal, needed.signal])
+    // Of each signal made from a lasting one something stays behind: none for the tries of a machine without a network.
+    const rest = ended.why === 'going away' ? AbortSignal.any([signal, needed.signal]) : signal
     await sleep(clock, retryIn, rest).catch(() => undefined)
     if (needed.signal.aborted)
       await sleep(clock, pauseAfter(0, undefined, options), signal).catch(() => undefined)
