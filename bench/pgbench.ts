@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { BIN, lineOf } from '../test/integration/cli/postern.ts'
-import { missing } from '../test/support/peers.ts'
+import { missing, peer } from '../test/support/peers.ts'
 import { missingPostgres, startPostgres } from '../test/support/postgres.ts'
 import { served } from '../test/support/served.ts'
 import { compare, save, type Row } from './support/rounds.ts'
@@ -29,16 +29,20 @@ function figureOf(report: string, pattern: RegExp): number {
 }
 async function pgbench(port: number, args: readonly string[], pattern: RegExp): Promise<number> {
   const all = [...at(port), '-n', '-T', String(SECONDS), ...args, 'postgres']
-  return figureOf((await promisify(execFile)('pgbench', all)).stdout, pattern)
+  return figureOf((await promisify(execFile)(peer('pgbench'), all)).stdout, pattern)
 }
 
-if (missing('psql') || missingPostgres()) process.exit(1)
+if (missing('pgbench') || missingPostgres()) process.exit(1)
 const postgres = await startPostgres()
 const cluster = await served()
 try {
-  execFileSync('pgbench', [...at(postgres.port), '-i', '-q', '-s', String(SCALE), 'postgres'], {
-    stdio: 'ignore',
-  })
+  execFileSync(
+    peer('pgbench'),
+    [...at(postgres.port), '-i', '-q', '-s', String(SCALE), 'postgres'],
+    {
+      stdio: 'ignore',
+    },
+  )
   const proxy = await cluster.proxy('proxy-1')
   await cluster.knows([proxy.address])
   await cluster.agent('db-1', {
