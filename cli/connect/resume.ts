@@ -106,8 +106,7 @@ export function keepResumable(
       while (stream.broken || leaving)
         try {
           // After one that took too long the next may take longer: machines that were too busy for it are so for the next as well.
-          const { resumeAttempt, openTimeout } = LIMITS
-          await reattach(Math.min(openTimeout.value, resumeAttempt.value * 2 ** slow))
+          await reattach(Math.min(LIMITS.openTimeout.value, LIMITS.resumeAttempt.value * 2 ** slow))
           tries = slow = 0
           deps.onResumed?.()
         } catch (e) {
