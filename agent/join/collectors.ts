@@ -82,14 +82,17 @@ export async function collectorFor(
       const { tpmCollector } = await import('./tpm/tpm.ts')
       return tpmCollector(tokenName, { ...machine, config: tpm })
     }
-  }
-  const source = idToken ? configured(idToken) : method === 'oidc' ? undefined : SOURCES[method]
-  invariant(source, 'the configuration says where the id token is')
-  return {
-    name: method,
-    handle: async () => tokenName,
-    collect: async (_challenge, { signal, cluster }): Promise<IdTokenEvidence> => ({
-      id_token: await source(machine, cluster, signal),
-    }),
+    default: {
+      const source =
+        (idToken && configured(idToken)) ?? (method === 'oidc' ? undefined : SOURCES[method])
+      invariant(source, 'the configuration says where the id token is')
+      return {
+        name: method,
+        handle: async () => tokenName,
+        collect: async (_challenge, { signal, cluster }): Promise<IdTokenEvidence> => ({
+          id_token: await source(machine, cluster, signal),
+        }),
+      }
+    }
   }
 }
