@@ -4,6 +4,9 @@ import { spawnSync } from 'node:child_process'
 const ALL = [
   'tunnel/run',
   'tunnel/distance',
+  'tunnel/resume',
+  'faults/run',
+  'pgbench',
   'ssh',
   'joins',
   'join-methods',

@@ -397,7 +397,11 @@ export const LIMITS = {
     'ms',
     'What ssh still had to say when it went is delivered within this, or not at all.',
   ),
-  resumeAttempt: limit(2 * second, 'ms', 'One try to resume a stream; then the next is made.'),
+  resumeAttempt: limit(
+    2 * second,
+    'ms',
+    'The first try to resume a stream; then another is made, which may take twice as long as the last, up to openTimeout.',
+  ),
   resumeAckDelay: limit(
     250,
     'ms',

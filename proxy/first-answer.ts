@@ -48,6 +48,7 @@ export async function firstAnswer<W extends AnyWay>(
   const signal = AbortSignal.any([gone, won.signal])
   const pending = new Set<Promise<Outcome<W>>>()
   let refusal: AppError | undefined
+  let passedBy = false
 
   /** Resolves when the way shows no life. The probe counts, not the answer: an agent may think for a while. */
   function silence(way: W): Promise<undefined> {
@@ -77,10 +78,24 @@ export async function firstAnswer<W extends AnyWay>(
     pending.delete(outcome.of as Promise<Outcome<W>>)
     if (!('error' in outcome)) return outcome
     if (gone.aborted) throw gone.reason
-    if (PASSED_BY.has(outcome.error.code)) deps.onRetry()
-    else refusal = outcome.error
+    if (PASSED_BY.has(outcome.error.code)) {
+      passedBy = true
+      deps.onRetry()
+    } else refusal = outcome.error
     return undefined
   }
+
+  /**
+   * A way that died may have brought the request before it did, and the agent then takes the same one by another way for a replay: to
+   * the user that is a tunnel that closed, so that he signs another request and does not give up.
+   */
+  const said = (error: AppError): AppError =>
+    passedBy && error.code === 'ERR_PROOF_INVALID'
+      ? new AppError('ERR_TUNNEL_CLOSED', undefined, {
+          internal: 'asked again by another way, and taken for a replay',
+          cause: error,
+        })
+      : error
 
   try {
     for await (const way of ways) {
@@ -92,13 +107,13 @@ export async function firstAnswer<W extends AnyWay>(
         const answer = take(outcome)
         if (answer) return answer
       }
-      if (refusal && pending.size === 0) throw refusal
+      if (refusal && pending.size === 0) throw said(refusal)
     }
     while (pending.size > 0) {
       const answer = take(await Promise.race(pending))
       if (answer) return answer
     }
-    throw refusal ?? new AppError('ERR_RESOURCE_OFFLINE')
+    throw refusal ? said(refusal) : new AppError('ERR_RESOURCE_OFFLINE')
   } finally {
     won.abort(new AppError('ERR_STREAM_RESET', 'another way was quicker'))
     for (const late of pending)

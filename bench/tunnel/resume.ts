@@ -1,8 +1,7 @@
 /**
- * What the records of a resumable stream cost: the same bytes over two sessions joined by TCP on loopback, with and without them, interleaved.
- * Nothing is encrypted, so the ratio here is the worst that it can be.
- *
- *   node --import tsx bench/tunnel/resume.ts [megabytes]
+ * `npm run bench:resume`: what the records of a resumable stream cost: the same bytes over two sessions joined by TCP on loopback, with and
+ * without them, interleaved. Nothing is encrypted, so the ratio here is the worst that it can be. BENCH_MIB (default 256) bytes of one run,
+ * BENCH_ROUNDS (default 5).
  */
 import { systemClock } from '../../core/clock.ts'
 import { LIMITS } from '../../core/limits.ts'
@@ -11,8 +10,9 @@ import { createSession } from '../../core/tunnel/session.ts'
 import type { TunnelStream } from '../../core/tunnel/stream.ts'
 import { createWindowBudget } from '../../core/tunnel/window-budget.ts'
 import { tcpPair } from '../../test/support/transports.ts'
+import { compare, save } from '../support/rounds.ts'
 
-const total = Number(process.argv[2] ?? 500) * 1_000_000
+const total = Number(process.env['BENCH_MIB'] ?? 256) << 20
 const block = Buffer.alloc(65_536, 7)
 
 async function run(resumable: boolean): Promise<number> {
@@ -65,16 +65,15 @@ async function run(resumable: boolean): Promise<number> {
   return total / took / 1000
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? 0
-const plain: number[] = []
-const records: number[] = []
-await run(false)
-await run(true)
-for (let i = 0; i < 5; i++) {
-  plain.push(await run(false))
-  records.push(await run(true))
-}
-const ratio = median(records) / median(plain)
-process.stdout.write(
-  `plain ${median(plain).toFixed(0)} MB/s, resumable ${median(records).toFixed(0)} MB/s, ratio ${ratio.toFixed(2)}\n`,
-)
+save('resume', [
+  await compare(
+    'bulk, 1 stream, nothing encrypted',
+    'MB/s',
+    'stated',
+    [
+      { name: 'resumable', run: () => run(true) },
+      { name: 'plain', run: () => run(false) },
+    ],
+    Number(process.env['BENCH_ROUNDS'] ?? 5),
+  ),
+])

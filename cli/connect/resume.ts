@@ -68,14 +68,13 @@ export function keepResumable(
     onfailed: () => over.abort(),
   })
 
-  async function reattach(): Promise<void> {
+  /** `ms`: how long this try may take. */
+  async function reattach(ms: number): Promise<void> {
     epoch += 1
     const userNonce = newNonce(random)
     const asked = { sid, epoch, userNonce, userNext: stream.next }
     const late = new AbortController()
-    const timer = clock.after(LIMITS.resumeAttempt.value, () =>
-      late.abort(new AppError('ERR_TIMEOUT')),
-    )
+    const timer = clock.after(ms, () => late.abort(new AppError('ERR_TIMEOUT')))
     try {
       const { leg, on } = await deps.reopen(
         { sid, epoch, nonce: userNonce, next: asked.userNext },
@@ -102,11 +101,13 @@ export function keepResumable(
     moving = true
     const rest = stayAwake()
     let tries = 0
+    let slow = 0
     try {
       while (stream.broken || leaving)
         try {
-          await reattach()
-          tries = 0
+          // After one that took too long the next may take longer: machines that were too busy for it are so for the next as well.
+          await reattach(Math.min(LIMITS.openTimeout.value, LIMITS.resumeAttempt.value * 2 ** slow))
+          tries = slow = 0
           deps.onResumed?.()
         } catch (e) {
           const error = toAppError(e)
@@ -118,6 +119,7 @@ export function keepResumable(
             return
           }
           wake = new AbortController()
+          if (error.code === 'ERR_TIMEOUT') slow++
           const longest = stream.broken
             ? Math.min(PAUSE, FIRST_PAUSE * 2 ** tries++)
             : PATIENT_PAUSE

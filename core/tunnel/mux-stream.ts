@@ -36,6 +36,7 @@ export class MuxStream implements TunnelStream {
   readonly id: number
   payload: Buffer
   state: StreamState
+  error: AppError | undefined
   bytesIn = 0
   bytesOut = 0
   ondata: ((bytes: Buffer) => void) | undefined
@@ -259,6 +260,7 @@ export class MuxStream implements TunnelStream {
     if (this.state === 'closed') return
     if (this.state !== 'open') this.#host.answered(this)
     this.state = 'closed'
+    this.error = err
     this.deadline?.cancel()
     this.#out.clear()
     this.#in.close()

@@ -45,6 +45,7 @@ export interface Attachment {
 
 export class ResumableStream implements TunnelStream, RecordSink {
   readonly payload: Buffer = Buffer.alloc(0)
+  error: AppError | undefined
   bytesIn = 0
   bytesOut = 0
   ondata: ((bytes: Buffer) => void) | undefined
@@ -275,6 +276,7 @@ export class ResumableStream implements TunnelStream, RecordSink {
   #close(err: AppError | undefined): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.error = err
     this.#window?.cancel()
     this.#ackTimer?.cancel()
     this.#out.close()

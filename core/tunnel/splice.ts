@@ -12,9 +12,10 @@ import type { TunnelStream } from './stream.ts'
 export function spliceStreams(a: TunnelStream, b: TunnelStream): void {
   forward(a, b)
   forward(b, a)
-  // A side that is over already called onclose before it was set here.
-  if (a.state === 'closed') b.reset()
-  else if (b.state === 'closed') a.reset()
+  // A side that is over already called onclose before it was set here. Its reason passes as it would have: to a resumable stream a
+  // broken leg and a reset by the other end are two things.
+  if (a.state === 'closed') b.reset(a.error?.code, a.error?.message)
+  else if (b.state === 'closed') a.reset(b.error?.code, b.error?.message)
   a.start()
   b.start()
 }

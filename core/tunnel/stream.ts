@@ -13,6 +13,8 @@ export interface TunnelStream {
   /** Odd when the client side of the tunnel opened it. Unique within its session, never reused. */
   readonly id: number
   readonly state: StreamState
+  /** Once closed: what `onclose` is told, for whoever comes later than that. */
+  readonly error: AppError | undefined
   /** The peer's payload: of OPEN on the side that was asked, of the answer on the side that asked. */
   readonly payload: Buffer
   /** Bytes received so far and bytes taken by `write` so far. For the audit log. */

@@ -4,7 +4,7 @@
  */
 import { connect, createServer, type Socket } from 'node:net'
 import { once } from 'node:events'
-import type { Clock } from '../../core/clock.ts'
+import type { Clock, Timer } from '../../core/clock.ts'
 import { AppError, reasonOf } from '../../core/errors.ts'
 import type { ConnId } from '../../core/ids.ts'
 import type { Log } from '../../core/log.ts'
@@ -12,6 +12,7 @@ import { shuffled, type Random } from '../../core/random.ts'
 import { createSession, type Session } from '../../core/tunnel/session.ts'
 import type { WindowBudget } from '../../core/tunnel/window-budget.ts'
 import { LIMITS } from '../../core/limits.ts'
+import { hopeFor } from '../../net/patience.ts'
 import { socketTransport } from '../../net/transport-socket.ts'
 import type { SiblingHandlers, SiblingLink, Siblings } from '../siblings.ts'
 import type { Tunnel } from '../tunnels.ts'
@@ -92,6 +93,7 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
   function sessionOver(socket: Socket, side: 'client' | 'server', over: () => void): SiblingLink {
     const onLeaving = new Set<() => void>()
     const way = { session: undefined as unknown as Session, onLeaving, suspect: false }
+    let grace: Timer | undefined
     const session = createSession(socketTransport(socket, clock), {
       side,
       clock,
@@ -100,8 +102,19 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
         if (side === 'server' && handlers) return handlers.onOpen(stream, payload)
         stream.refuse('ERR_TUNNEL_PROTOCOL')
       },
-      onSuspect: (suspect) => (way.suspect = suspect),
+      onSuspect(suspect) {
+        way.suspect = suspect
+        grace?.cancel()
+        // As with any tunnel: a process that stands still would else hold every stream that passes through it until the first process
+        // ends it, and the other end of each waits for bytes that do not come.
+        if (suspect)
+          grace = hopeFor(session, clock, () => {
+            if (session.streams > 0)
+              session.close(new AppError('ERR_TUNNEL_CLOSED', 'the other process went silent'))
+          })
+      },
       onClose() {
+        grace?.cancel()
         sessions.delete(session)
         over()
       },

@@ -37,6 +37,6 @@ processors, a worker each. Of the 46 KiB of an idle tunnel 14 are objects, 2 buf
 
 **Idle agent** (68.8 MiB, target 60): not looked into since it was 62.9 on another machine.
 
-**Not measured.** chisel (not in Debian). pgbench: the database service does not exist yet. Network distance by \`tc netem\`: the module is missing on the machine that these figures are from, so a delaying relay stands in,
+**Not measured.** chisel (not in Debian). Network distance by \`tc netem\`: the module is missing on the machine that these figures are from, so a delaying relay stands in,
 and \`test/unit/tunnel/distance.test.ts\` holds the windows to 40 MB/s over 100 ms in virtual time.
 `

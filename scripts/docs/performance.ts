@@ -30,6 +30,21 @@ const PARTS = [
     'the tunnel between proxy and agent through a relay that delays each way by 50 ms',
   ],
   [
+    'resume',
+    'Resumable streams',
+    'what the records of a resumable stream cost, over two sessions joined by TCP on loopback; nothing is encrypted, so the ratio is the worst that it can be',
+  ],
+  [
+    'faults',
+    'Faults',
+    'how soon processes that stand still (SIGSTOP) are noticed, and the longest pause that a user sees in an echo at full speed when the tunnels under it break: two proxies, an agent with a tunnel to each, `postern proxy app`, real processes, rounds interleaved. How many cases is in brackets',
+  ],
+  [
+    'pgbench',
+    'A database',
+    '`pgbench -c 20` straight to PostgreSQL and through `postern proxy app`, proxy, tunnel and agent (a tcp app: the database service does not exist yet), interleaved',
+  ],
+  [
     'ssh',
     'ssh through everything',
     'stock ssh, ProxyCommand, proxy, tunnel, agent in a process of its own, against `ssh -J` through two stock sshd',

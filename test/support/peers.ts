@@ -15,6 +15,7 @@ export type PeerName =
   | 'rsync'
   | 'nginx'
   | 'haproxy'
+  | 'pgbench'
   | 'psql'
   | 'openssl'
   | 'curl'

@@ -64,9 +64,15 @@ describe.skipIf(missing('ssh', 'scp', 'psql') || missingPostgres())(
       // Every byte passes a relay at least twice: from the user and to the agent. The first that has seen a third decides.
       const third = Promise.race(ways.map(({ relay }) => relay.after((size * MB) / 3)))
       const copy = finish(cluster.launch('scp', ['-F', cluster.sshConfig, original, `web-1:${to}`]))
-      await third
-      await fault(busiest(before))
+      let struck = false
+      const trouble = third.then(async () => {
+        await fault(busiest(before))
+        struck = true
+      })
+      // A copy that has ended passes no more bytes: what it said tells more than waiting for them.
+      await Promise.race([trouble, copy])
       expect(await copy).toMatchObject({ code: 0, stderr: '' })
+      expect(struck).toBe(true)
       expect(await md5(to)).toBe(await md5(original))
       await rm(to)
     }

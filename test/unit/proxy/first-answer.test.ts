@@ -119,6 +119,17 @@ test('no way, or none that leads there, is ERR_RESOURCE_OFFLINE', async () => {
   expect((await failure(() => ask([closed]).answer))?.code).toBe('ERR_RESOURCE_OFFLINE')
 })
 
+test('an agent that takes the request for a replay, because a way that died had brought it, does not end the user’s tries', async () => {
+  const dying = way('a', thinks)
+  const w = ask([dying, way('b', refuses('ERR_PROOF_INVALID'))])
+  await dying.asked
+  dying.session.close(new AppError('ERR_TUNNEL_CLOSED'))
+  expect((await failure(() => w.answer))?.code).toBe('ERR_TUNNEL_CLOSED')
+  // With nothing lost it is the agent's word on the proof.
+  const alone = ask([way('a', refuses('ERR_PROOF_INVALID'))])
+  expect((await failure(() => alone.answer))?.code).toBe('ERR_PROOF_INVALID')
+})
+
 test('when the user goes, the asking ends with that reason and the agent is told', async () => {
   const slow = way('a', thinks)
   const gone = new AbortController()

@@ -71,6 +71,19 @@ describe('a stream relayed from one tunnel to another', () => {
     ])
   })
 
+  test('passes on why a side was over before it was joined: a broken leg is no reset by the other end', async () => {
+    const opening = user.client.open(Buffer.from('ask'))
+    const relayed = relayStream(await user.next(), agent.client, Buffer.from('on'))
+    const far = await agent.next()
+    // One message: the stream is over before its opener has seen the answer.
+    far.accept()
+    far.reset('ERR_TUNNEL_CLOSED', 'its tunnel broke')
+    await relayed
+    const near = await opening
+    if (near.state === 'open') await closing(near)
+    expect(near.error).toMatchObject({ code: 'ERR_TUNNEL_CLOSED', message: 'its tunnel broke' })
+  })
+
   test('passes each half-close on by itself', async () => {
     const [near, far] = await through()
     const heard = collect(far)

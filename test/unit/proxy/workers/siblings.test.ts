@@ -1,17 +1,22 @@
 // Workers of one proxy among themselves: what each knows of the others, and a stream from one to another over a real socket.
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { systemClock } from '../../../../core/clock.ts'
 import type { AgentId, ConnId } from '../../../../core/ids.ts'
 import { silentLog } from '../../../../core/log.ts'
+import { LIMITS } from '../../../../core/limits.ts'
 import { systemRandom } from '../../../../core/random.ts'
 import type { TunnelStream } from '../../../../core/tunnel/stream.ts'
 import { createWindowBudget } from '../../../../core/tunnel/window-budget.ts'
 import type { Tunnel } from '../../../../proxy/tunnels.ts'
 import { createRoster } from '../../../../proxy/workers/roster.ts'
 import { createWorkerSiblings, type WorkerSiblings } from '../../../../proxy/workers/siblings.ts'
+import { handClock } from '../../../support/clock.ts'
+import { failure } from '../../../support/pki.ts'
 import { collect, echo } from '../../../support/streams.ts'
 
 const agentTunnel = (agent: string, conn: string): Tunnel =>
@@ -147,6 +152,35 @@ test('a sibling whose socket is gone is no way, and the next one is', async () =
   await news()
   await rm(join(dir, '2.sock'))
   expect(await reached(one, 'ag_1')).toHaveLength(1)
+})
+
+test('streams through a worker that stands still are told within seconds', async () => {
+  const clock = handClock()
+  const one = createWorkerSiblings({
+    budget: createWindowBudget(),
+    tell: () => undefined,
+    clock,
+    random: systemRandom,
+    log: silentLog,
+  })
+  const path = join(dir, 'frozen.sock')
+  const frozen = createServer((socket) => socket.pause())
+  frozen.listen(path)
+  await once(frozen, 'listening')
+  const agent = { kind: 'agent', agentId: 'ag_1' as AgentId, service: 'ssh' } as const
+  one.take({ worker: 9, path, opened: [{ ...agent, connId: 'c1' as ConnId }], closed: [] })
+  for await (const way of one.reach([agent.agentId], 'ssh', new AbortController().signal)) {
+    const over = failure(() => way.session.open(Buffer.from('who')))
+    clock.advance(LIMITS.suspectAfter.value)
+    expect(way.suspect).toBe(true)
+    for (let ms = 0; ms < LIMITS.suspectGrace.value; ms += LIMITS.suspectAfter.value) {
+      clock.advance(LIMITS.suspectAfter.value)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect((await over)?.code).toBe('ERR_TUNNEL_CLOSED')
+  }
+  one.close()
+  frozen.close()
 })
 
 test('nobody is told of a tunnel that was gone in the same turn', async () => {
