@@ -284,7 +284,8 @@ describe.skipIf(missing('ssh'))('hostile peers of a tunnel', { timeout: 120_000 
 
   test('a target that never reads: what 16 users send it is bounded by windows, less than 160 MiB at either end', async () => {
     const cost = await world.under(async (rounds) => {
-      const { sockets, close } = await users('deaf', 16)
+      const connected = await users('deaf', 16)
+      const { sockets } = connected
       const chunk = Buffer.alloc(256 * 1024)
       for (const socket of sockets) {
         const pour = (): void => {
@@ -296,7 +297,7 @@ describe.skipIf(missing('ssh'))('hostile peers of a tunnel', { timeout: 120_000 
         sockets.reduce((sum, one) => sum + one.bytesWritten - one.writableLength, 0)
       while (deafened < 16) await rounds(10)
       await stuck(sent, rounds)
-      await close()
+      await connected.close()
     })
     expect(cost.agent).toBeLessThan(160)
     expect(cost.proxy).toBeLessThan(160)
@@ -304,10 +305,11 @@ describe.skipIf(missing('ssh'))('hostile peers of a tunnel', { timeout: 120_000 
 
   test('a target that sends for ever to 16 users who never read: less than 160 MiB at either end', async () => {
     const cost = await world.under(async (rounds) => {
-      const { sockets, close } = await users('endless', 16)
+      const connected = await users('endless', 16)
+      const { sockets } = connected
       for (const socket of sockets) socket.pause()
       await stuck(() => poured, rounds)
-      await close()
+      await connected.close()
     })
     expect(cost.agent).toBeLessThan(160)
     expect(cost.proxy).toBeLessThan(160)
@@ -315,11 +317,12 @@ describe.skipIf(missing('ssh'))('hostile peers of a tunnel', { timeout: 120_000 
 
   test('a target that never answers: 200 users who wait for it cost either end less than 60 MiB', async () => {
     const cost = await world.under(async (rounds) => {
-      const { sockets, close } = await users('dumb', 200)
+      const connected = await users('dumb', 200)
+      const { sockets } = connected
       for (const socket of sockets) socket.write('GET / HTTP/1.1\r\nHost: dumb\r\n\r\n')
       while (dumbfounded < 200) await rounds(10)
       await rounds(50)
-      await close()
+      await connected.close()
     })
     expect(cost.agent).toBeLessThan(60)
     expect(cost.proxy).toBeLessThan(60)
