@@ -12,6 +12,8 @@ export interface KeepAliveOptions {
   readonly limits: Pick<TunnelLimits, 'pingIdle' | 'deadAfter' | 'suspectAfter' | 'writeTimeout'>
   /** Bytes the transport still holds. */
   buffered(): number
+  /** An answer of the peer is due: it is looked at until it has come, and not only until it was alive once. */
+  awaits(): boolean
   /** Sends a PING; `answered` is called when its answer comes, if it comes. */
   ping(answered: () => void): void
   dead(reason: AppError): void
@@ -78,7 +80,8 @@ export class KeepAlive {
     if (this.#heardAny) {
       // Alive a moment ago, and no more: what was heard may have been on its way when the path broke, and a sender whose windows
       // are full sends nothing that would tell. So until a probe behind all that was sent is answered, there is another.
-      if (!this.#answered || this.#sent > this.#probed) this.#begin()
+      // And who waits for the answer to an OPEN waits in vain when the path breaks behind an answered probe.
+      if (!this.#answered || this.#sent > this.#probed || this.#o.awaits()) this.#begin()
     } else if (!this.#suspected) {
       this.#suspected = true
       this.#o.suspect(true)
