@@ -18,7 +18,6 @@ import { ensurePrivateDir } from './identity/files.ts'
 import { lockDataDir } from './identity/lock.ts'
 import { openIdentityStore } from './identity/store.ts'
 import type { EvidenceCollector } from './join/collector.ts'
-import { collectorFor } from './join/collectors.ts'
 import type { Env } from './env.ts'
 import { createCommandLabels } from './labels.ts'
 import { exportAgent } from './metrics.ts'
@@ -130,8 +129,9 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     },
   })
 
-  function collector(kind: RunnableKind): EvidenceCollector {
+  async function collector(kind: RunnableKind): Promise<EvidenceCollector> {
     const { env } = deps
+    const { collectorFor } = await import('./join/collectors.ts')
     return collectorFor(config.join, { service: kind, dataDir, env, clock, random, httpsProxy })
   }
 
@@ -141,7 +141,7 @@ export async function createAgent(deps: AgentDeps): Promise<Agent> {
     const [first] = wanted(config)
     if (!first) return
     await collector(first)
-      .handle()
+      .then((found) => found.handle())
       .catch((e: unknown) => {
         const { code, message } = toAppError(e)
         if (code !== 'ERR_TOKEN_AWAITED') throw e

@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { caPin } from '../core/domain/cluster.ts'
 import { labels, resourceName } from '../core/domain/name.ts'
 import type { AppProtocol } from '../core/domain/resource.ts'
-import { JOIN_METHODS } from '../core/domain/token.ts'
+import { JOIN_METHODS } from '../core/domain/join-method.ts'
 import { parseDuration } from '../core/duration.ts'
 import { LIMITS } from '../core/limits.ts'
 

@@ -13,7 +13,6 @@ import { apiClient, type ApiClient } from '../net/http-client.ts'
 import type { ClusterFinder, ClusterInfo } from './cluster.ts'
 import type { HeldIdentity, IdentityStore } from './identity/store.ts'
 import type { EvidenceCollector } from './join/collector.ts'
-import { joinOnce } from './join/join.ts'
 import type { PolicyKeeper } from './policy/keeper.ts'
 import { standingOf, type Standing } from './policy/trusted-cas.ts'
 import { renewalDelay, renewOnce } from './renew.ts'
@@ -26,7 +25,7 @@ export interface EnrolmentDeps {
   readonly store: IdentityStore
   readonly finder: ClusterFinder
   /** Live: a reload may bring another token. */
-  collector(): EvidenceCollector
+  collector(): Promise<EvidenceCollector>
   /** Corrected by what the control plane says the time is. */
   readonly clock: Clock
   /** As the machine has it: API clients find the correction by themselves. */
@@ -84,7 +83,10 @@ export function createEnrolment(deps: EnrolmentDeps): Enrolment {
     const waits = (): boolean => patient && clock.monotonic() - began < LIMITS.tokenAwait.value
     const joined = await retrying(
       async (s) => {
-        const collector = deps.collector()
+        const [collector, { joinOnce }] = await Promise.all([
+          deps.collector(),
+          import('./join/join.ts'),
+        ])
         // Without a token nobody need be asked anything.
         await collector.handle()
         const cluster = await finder.refresh(s)

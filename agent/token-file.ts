@@ -1,7 +1,7 @@
 /** Reads the join token when, and only when, an identity is needed. */
 import { open } from 'node:fs/promises'
 import { AppError } from '../core/errors.ts'
-import { isTokenSecret } from '../core/domain/token.ts'
+import { isTokenSecret } from '../core/domain/token-secret.ts'
 import type { TokenSource } from './config.ts'
 
 /** A token is 52 characters; a file this large is something else. */

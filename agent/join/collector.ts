@@ -1,6 +1,6 @@
 /** The collecting half of a join method: what this machine can show. The verifying half is in core/join. */
 import type { Credentials } from '../../core/api/join.ts'
-import type { JoinMethodName } from '../../core/domain/token.ts'
+import type { JoinMethodName } from '../../core/domain/join-method.ts'
 import type { JoinKeys } from '../../core/join/binding.ts'
 
 /** A proof that has begun before there is a challenge. */

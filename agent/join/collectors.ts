@@ -1,15 +1,11 @@
 /** The collectors, in one list: for each join method, where this machine finds its evidence. */
 import type { IdTokenEvidence } from '../../core/join/oidc/method.ts'
-import type { OidcMethodName } from '../../core/join/oidc/presets.ts'
+import type { OidcMethodName } from '../../core/domain/join-method.ts'
 import type { IdentityKind } from '../../core/domain/service.ts'
 import { invariant } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { IdTokenSource as ConfiguredSource, JoinConfig } from '../config.ts'
-import { azureCollector } from './azure.ts'
-import { boundKeypairCollector } from './bound-keypair.ts'
 import type { EvidenceCollector } from './collector.ts'
-import { ec2Collector } from './ec2.ts'
-import { iamCollector } from './iam.ts'
 import {
   fromAzureDevops,
   fromBuildkite,
@@ -22,7 +18,6 @@ import {
   type Machine,
 } from './id-token.ts'
 import { tokenCollector } from './token.ts'
-import { tpmCollector } from './tpm/tpm.ts'
 
 const KUBERNETES_FILE = '/var/run/secrets/tokens/join-sa-token'
 
@@ -63,23 +58,41 @@ export interface CollectorDeps extends Machine {
   readonly random: Random
 }
 
-export function collectorFor(join: JoinConfig, machine: CollectorDeps): EvidenceCollector {
+/** Loads the method that is asked for and no other: an agent that has joined needs none of them. */
+export async function collectorFor(
+  join: JoinConfig,
+  machine: CollectorDeps,
+): Promise<EvidenceCollector> {
   if (join.method === 'token') return tokenCollector(join.token)
   const { method, tokenName, idToken, boundKeypair, tpm, azure } = join
-  if (method === 'iam') return iamCollector(tokenName, machine)
-  if (method === 'ec2') return ec2Collector(tokenName, machine)
-  if (method === 'bound_keypair')
-    return boundKeypairCollector(tokenName, { ...machine, config: boundKeypair })
-  if (method === 'azure')
-    return azureCollector(tokenName, { ...machine, clientId: azure?.clientId })
-  if (method === 'tpm') return tpmCollector(tokenName, { ...machine, config: tpm })
-  const source = idToken ? configured(idToken) : method === 'oidc' ? undefined : SOURCES[method]
-  invariant(source, 'the configuration says where the id token is')
-  return {
-    name: method,
-    handle: async () => tokenName,
-    collect: async (_challenge, { signal, cluster }): Promise<IdTokenEvidence> => ({
-      id_token: await source(machine, cluster, signal),
-    }),
+  switch (method) {
+    case 'iam':
+      return (await import('./iam.ts')).iamCollector(tokenName, machine)
+    case 'ec2':
+      return (await import('./ec2.ts')).ec2Collector(tokenName, machine)
+    case 'bound_keypair': {
+      const { boundKeypairCollector } = await import('./bound-keypair.ts')
+      return boundKeypairCollector(tokenName, { ...machine, config: boundKeypair })
+    }
+    case 'azure': {
+      const { azureCollector } = await import('./azure.ts')
+      return azureCollector(tokenName, { ...machine, clientId: azure?.clientId })
+    }
+    case 'tpm': {
+      const { tpmCollector } = await import('./tpm/tpm.ts')
+      return tpmCollector(tokenName, { ...machine, config: tpm })
+    }
+    default: {
+      const source =
+        (idToken && configured(idToken)) ?? (method === 'oidc' ? undefined : SOURCES[method])
+      invariant(source, 'the configuration says where the id token is')
+      return {
+        name: method,
+        handle: async () => tokenName,
+        collect: async (_challenge, { signal, cluster }): Promise<IdTokenEvidence> => ({
+          id_token: await source(machine, cluster, signal),
+        }),
+      }
+    }
   }
 }

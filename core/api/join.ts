@@ -6,7 +6,7 @@ import * as z from 'zod'
 import { LIMITS } from '../limits.ts'
 import { labels, resourceName } from '../domain/name.ts'
 import { IDENTITY_KINDS } from '../domain/service.ts'
-import { JOIN_METHODS } from '../domain/token.ts'
+import { JOIN_METHODS } from '../domain/join-method.ts'
 
 const base64url = (max: number) =>
   z

@@ -2,7 +2,6 @@
  * A join token: what a machine shows to become an agent. For method `token` the secret is made by the server, shown once
  * and kept only as a SHA-256; the name is a handle. For every other method the name is public and the evidence is what counts.
  */
-import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { labelsFit } from '../certs/agent-labels.ts'
 import { plus, type Clock, type Instant } from '../clock.ts'
@@ -15,8 +14,8 @@ import {
 } from '../join/bound-keypair-rule.ts'
 import { tokenRules } from '../join/token-rules.ts'
 import { LIMITS } from '../limits.ts'
-import { BLOCK_METHODS, BLOCKS } from '../join/blocks.ts'
-import type { Random } from '../random.ts'
+import { BLOCKS } from '../join/blocks.ts'
+import { BLOCK_METHODS, JOIN_METHODS, type JoinMethodName } from './join-method.ts'
 import {
   handleName,
   joinedValues,
@@ -28,8 +27,6 @@ import {
 } from './name.ts'
 import { parseSystemRole, SYSTEM_ROLES, type SystemRole } from './service.ts'
 
-export const JOIN_METHODS = ['token', 'iam', 'ec2', 'bound_keypair', ...BLOCK_METHODS] as const
-export type JoinMethodName = (typeof JOIN_METHODS)[number]
 /** Tokens of the other methods have a public name, and rules in place of a secret. */
 export const hasSecret = (method: JoinMethodName): boolean => method === 'token'
 
@@ -177,14 +174,6 @@ export const TOKEN_SUGGESTIONS = {
   ...AWS_SUGGESTIONS,
   ...BOUND_KEYPAIR_SUGGESTIONS,
 } as const
-
-/** `pst_join_` and 43 base64url characters: 256 bits. */
-export const newTokenSecret = (random: Random): string =>
-  `pst_join_${random.bytes(LIMITS.tokenBytes.value).toString('base64url')}`
-export const isTokenSecret = (text: string): boolean => /^pst_join_[A-Za-z0-9_-]{43}$/.test(text)
-/** What is stored and looked up; base64url SHA-256 of the whole secret, prefix included. */
-export const tokenSecretHash = (secret: string): string =>
-  createHash('sha256').update(secret, 'utf8').digest('base64url')
 
 type TokenInput =
   | { readonly form: 'resource'; readonly value: z.output<typeof tokenResource> }

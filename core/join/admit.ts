@@ -4,7 +4,8 @@
  */
 import type { Instant } from '../clock.ts'
 import { roleOfService, type IdentityKind } from '../domain/service.ts'
-import type { JoinMethodName, JoinToken } from '../domain/token.ts'
+import type { JoinMethodName } from '../domain/join-method.ts'
+import type { JoinToken } from '../domain/token.ts'
 
 /** Why this token is none for that method. */
 type TokenRefusal = 'unknown token' | 'expired' | 'wrong method'

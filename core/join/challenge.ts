@@ -5,7 +5,7 @@
 import * as z from 'zod'
 import { fromSeconds, plus, seconds, type Instant } from '../clock.ts'
 import { IDENTITY_KINDS, type IdentityKind } from '../domain/service.ts'
-import { JOIN_METHODS, type JoinMethodName } from '../domain/token.ts'
+import { JOIN_METHODS, type JoinMethodName } from '../domain/join-method.ts'
 import type { Thumbprint } from '../ids.ts'
 import { LIMITS } from '../limits.ts'
 import type { Sealer } from '../seal.ts'

@@ -4,7 +4,8 @@
  */
 import type * as z from 'zod'
 import type { Instant } from '../clock.ts'
-import type { JoinMethodName, JoinToken } from '../domain/token.ts'
+import type { JoinMethodName } from '../domain/join-method.ts'
+import type { JoinToken } from '../domain/token.ts'
 import type { Thumbprint } from '../ids.ts'
 import type { JoinState } from './bound-keypair-state.ts'
 import type { Challenge } from './challenge.ts'

@@ -1,5 +1,6 @@
 /** The join methods, in one list. Adding one is a file here, its other half in agent/join, a page in docs/join, and a line. */
-import { JOIN_METHODS, type JoinToken } from '../domain/token.ts'
+import { JOIN_METHODS } from '../domain/join-method.ts'
+import type { JoinToken } from '../domain/token.ts'
 import { AppError, badField } from '../errors.ts'
 import { parse } from '../parse.ts'
 import type { Random } from '../random.ts'

@@ -1,6 +1,7 @@
 /** From the fields of a token file that belong to join methods to the token's rules; fields of another method are refused by path. */
 import type * as z from 'zod'
-import type { JoinMethodName, JoinToken } from '../domain/token.ts'
+import type { JoinMethodName } from '../domain/join-method.ts'
+import type { JoinToken } from '../domain/token.ts'
 import { badField } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import { awsRules, type awsAllow } from './aws-rule.ts'

@@ -1,7 +1,7 @@
 /** Join method `token`: the secret itself is the evidence. A bearer method: TLS to a pinned CA is what protects it on its way. */
 import * as z from 'zod'
 import { AppError } from '../errors.ts'
-import { isTokenSecret, tokenSecretHash } from '../domain/token.ts'
+import { isTokenSecret, tokenSecretHash } from '../domain/token-secret.ts'
 import type { JoinMethod } from './join-method.ts'
 
 const evidence = z.strictObject({ secret: z.string().max(128) })

@@ -1,6 +1,6 @@
 /** What anyone may know: where the cluster is, and the public halves of its CAs. Pins shown here are never trusted by clients. */
 import type { CaDocument, Discovery, Ping } from '../../core/domain/cluster.ts'
-import { JOIN_METHODS } from '../../core/domain/token.ts'
+import { JOIN_METHODS } from '../../core/domain/join-method.ts'
 import type { ApiDeps } from '../deps.ts'
 import type { VerbApp } from '../http.ts'
 

@@ -6,13 +6,12 @@ import { ulid } from '../../core/ids.ts'
 import {
   hasSecret,
   newToken,
-  newTokenSecret,
   tokenResource,
   TOKEN_SUGGESTIONS,
-  tokenSecretHash,
   tokenShort,
   type JoinToken,
 } from '../../core/domain/token.ts'
+import { newTokenSecret, tokenSecretHash } from '../../core/domain/token-secret.ts'
 import { newRegistrationSecret, registrationHash } from '../../core/join/bound-keypair-rule.ts'
 import { inOurWords } from '../../core/join/foreign-files.ts'
 import { LIMITS } from '../../core/limits.ts'

@@ -1,7 +1,7 @@
 /** Joining with id tokens: no secret anywhere, rules in the token resource, evidence that counts for one agent. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { seconds } from '../../core/clock.ts'
-import { OIDC_METHODS, type OidcMethodName } from '../../core/join/oidc/presets.ts'
+import { OIDC_METHODS, type OidcMethodName } from '../../core/domain/join-method.ts'
 import { openIssuer, type OidcIssuer } from '../fakes/oidc-issuer.ts'
 import { CASES } from '../support/id-token-cases.ts'
 import { jwksOf, signIdToken, signingKey } from '../support/id-tokens.ts'

@@ -1,6 +1,6 @@
 /** Rates: each address, each caller, each join token for itself, an answer that says when to come back, and no way around by a header. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { tokenSecretHash } from '../../core/domain/token.ts'
+import { tokenSecretHash } from '../../core/domain/token-secret.ts'
 import { generateKey } from '../../core/certs/signer.ts'
 import { encodeKey } from '../../core/join/messages.ts'
 import { verbApp, sourceIp, type VerbApp } from '../../functions/http.ts'

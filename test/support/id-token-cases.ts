@@ -2,7 +2,7 @@
  * For each method of the OIDC family a token block in the words of existing token files, the claims that its issuer sends for
  * somebody whom the block lets in, and changes of single claims that make them somebody else.
  */
-import type { OidcMethodName } from '../../core/join/oidc/presets.ts'
+import type { OidcMethodName } from '../../core/domain/join-method.ts'
 import type { SigningAlgorithm } from './id-tokens.ts'
 
 export interface IdTokenCase {

@@ -10,7 +10,7 @@ import type { JoinMethod } from '../join-method.ts'
 import { ExpressionFailure } from './expression/functions.ts'
 import { parseJwks, type IssuerKey, type IssuerKeys } from './jwks.ts'
 import { issuerOf, notedClaims, trustOf, type Preset, type Trusted } from './preset.ts'
-import type { OidcMethodName } from './presets.ts'
+import type { OidcMethodName } from '../../domain/join-method.ts'
 import { readReview, type TokenReviewer } from './review.ts'
 import { refuse, verifyIdToken, verifyVouched } from './verify.ts'
 

@@ -3,6 +3,7 @@
  * claims are the issuers' own. Adding one is an entry here, a collector in agent/join, a page in docs/join.
  */
 import * as z from 'zod'
+import type { OidcMethodName } from '../../domain/join-method.ts'
 import { object, text, type Claims } from './claims.ts'
 import { among, anyOf, derived, exact, flag, glob, inside } from './fields.ts'
 import { genericPreset } from './generic.ts'
@@ -229,9 +230,7 @@ export const PRESETS = [
   azureDevops,
   gcp,
   genericPreset,
-] as const
-export type OidcMethodName = (typeof PRESETS)[number]['name']
-export const OIDC_METHODS: readonly OidcMethodName[] = PRESETS.map(({ name }) => name)
+] as const satisfies readonly { readonly name: OidcMethodName }[]
 /** Their blocks in the spec of a token. */
 export const OIDC_BLOCKS = Object.fromEntries(
   PRESETS.map(({ name, block }) => [name, block.optional()]),

@@ -1,7 +1,8 @@
 /** Join tokens in the table. See token-store.ts for what each method promises. */
 import * as z from 'zod'
 import { seconds, type Clock } from '../../../core/clock.ts'
-import { JOIN_METHODS, type JoinToken } from '../../../core/domain/token.ts'
+import { JOIN_METHODS } from '../../../core/domain/join-method.ts'
+import type { JoinToken } from '../../../core/domain/token.ts'
 import { SYSTEM_ROLES } from '../../../core/domain/service.ts'
 import { AppError } from '../../../core/errors.ts'
 import type { Thumbprint } from '../../../core/ids.ts'

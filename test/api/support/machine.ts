@@ -1,5 +1,6 @@
 /** A machine that joins: its keys, its requests, its credentials. */
-import { tokenSecretHash, type JoinMethodName } from '../../../core/domain/token.ts'
+import { tokenSecretHash } from '../../../core/domain/token-secret.ts'
+import type { JoinMethodName } from '../../../core/domain/join-method.ts'
 import type { JoinPayload, RenewPayload } from '../../../core/api/join.ts'
 import { generateKey, keySigner, type KeyPair } from '../../../core/certs/signer.ts'
 import { readCertificate } from '../../../core/certs/x509-read.ts'

@@ -1,7 +1,7 @@
 /** A machine that joins by any method: the evidence is made for the challenge that it was given. */
 import type { JoinPayload } from '../../../core/api/join.ts'
 import { generateKey, keySigner, thumbprint, type KeyPair } from '../../../core/certs/signer.ts'
-import type { JoinMethodName } from '../../../core/domain/token.ts'
+import type { JoinMethodName } from '../../../core/domain/join-method.ts'
 import type { ServiceKind } from '../../../core/domain/service.ts'
 import type { JoinKeys } from '../../../core/join/binding.ts'
 import { encodeKey, signJoin } from '../../../core/join/messages.ts'

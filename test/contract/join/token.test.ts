@@ -1,5 +1,5 @@
 /** Method `token` against the contract of all methods, with its secret broken in one way each. */
-import { newTokenSecret, tokenSecretHash } from '../../../core/domain/token.ts'
+import { newTokenSecret, tokenSecretHash } from '../../../core/domain/token-secret.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { joinMethodContract } from './method.ts'
 

@@ -132,7 +132,7 @@ describe('what a machine can show is collected', () => {
     join: Parameters<typeof collectorFor>[0],
     env: Record<string, string>,
   ): Promise<unknown> => {
-    const collector = collectorFor(join, machine(env))
+    const collector = await collectorFor(join, machine(env))
     if (!('collect' in collector)) throw new Error('it begins before the challenge')
     const keys = { enrolment: 'e' as Thumbprint, serviceKey: 's' as Thumbprint }
     const { signal } = new AbortController()

@@ -3,11 +3,10 @@ import { expect, test } from 'vitest'
 import { instant, plus } from '../../../core/clock.ts'
 import {
   isTokenSecret,
-  newToken,
   newTokenSecret,
   tokenSecretHash,
-  tokenState,
-} from '../../../core/domain/token.ts'
+} from '../../../core/domain/token-secret.ts'
+import { newToken, tokenState } from '../../../core/domain/token.ts'
 import { systemRandom } from '../../../core/random.ts'
 import { handClock } from '../../support/clock.ts'
 
