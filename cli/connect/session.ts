@@ -2,6 +2,7 @@
  * The user's side of the tunnel: a route for each resource, one tunnel to a proxy, dialled when it is needed and again when it
  * broke, and a stream for each connection, asked for with an offer that the user's key signs.
  */
+import { setMaxListeners } from 'node:events'
 import type { CheckedRoute } from '../../core/api/route-check.ts'
 import { instant, systemClock, type Clock } from '../../core/clock.ts'
 import { AppError, toAppError, type ErrorCode } from '../../core/errors.ts'
@@ -90,6 +91,8 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
   const clock = options.clock ?? systemClock
   const random = options.random ?? systemRandom
   const ending = new AbortController()
+  // Each stream listens; Node would warn of a leak at the eleventh.
+  setMaxListeners(0, ending.signal)
   let profile = options.profile
   let credential: Credential = credentialOf(profile)
   options.signal?.addEventListener('abort', close, { once: true })

@@ -3,6 +3,7 @@
  * busy machine fails nothing, and an input that seems to break a bound is given two more chances: a collection of garbage may
  * have fallen into the first.
  */
+import { getHeapStatistics } from 'node:v8'
 import { expect } from 'vitest'
 
 const asked = Number(process.env['FUZZ_RUNS'] ?? '')
@@ -75,15 +76,49 @@ export function mutate(input: Buffer, c: Chance): Buffer {
 const CPU_MAX_MS = 50
 const MiB = 1024 * 1024
 
-function cost(run: () => void): { ms: number; bytes: number } {
-  const memory = process.memoryUsage()
+interface Cost {
+  readonly ms: number
+  readonly bytes: number
+}
+/** Bytes in use, without what process.memoryUsage() also asks the kernel: that would cost more than most inputs do. */
+function held(): number {
+  const { used_heap_size, external_memory } = getHeapStatistics()
+  return used_heap_size + external_memory
+}
+/** What passed since it was called. */
+function meter(): () => Cost {
+  const memory = held()
   const cpu = process.cpuUsage()
-  run()
-  const { user, system } = process.cpuUsage(cpu)
-  const after = process.memoryUsage()
-  return {
-    ms: (user + system) / 1000,
-    bytes: after.heapUsed + after.external - memory.heapUsed - memory.external,
+  return () => {
+    const { user, system } = process.cpuUsage(cpu)
+    return { ms: (user + system) / 1000, bytes: held() - memory }
+  }
+}
+
+export interface Bounds {
+  /** Inputs when FUZZ_RUNS asks for no number. Default 20,000. */
+  readonly few?: number
+  /** Bytes besides 4 × input. Default 1 MiB. */
+  readonly memory?: number
+}
+
+/** Inputs one after the other, and for each how to tell whether what it cost is too much. */
+function* inputs(
+  make: (c: Chance) => Buffer,
+  { few = boundedRuns, memory = MiB }: Bounds,
+): Generator<{ input: Buffer; over: (cost: Cost) => boolean; shown: () => string }> {
+  const runs = asked > 0 ? boundedRuns : few
+  const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 0x7fffffff)
+  const c = chance(seed)
+  for (let i = 0; i < runs; i++) {
+    const input = make(c)
+    const most = 4 * input.length + memory
+    yield {
+      input,
+      over: ({ ms, bytes }) => ms > CPU_MAX_MS || bytes > most,
+      shown: () =>
+        `FUZZ_SEED=${seed}, input ${i}: ${input.toString('hex', 0, 400)} (${input.length} bytes)`,
+    }
   }
 }
 
@@ -91,24 +126,38 @@ function cost(run: () => void): { ms: number; bytes: number } {
 export function bounded(
   make: (c: Chance) => Buffer,
   use: (input: Buffer) => void,
-  { few = boundedRuns, memory = MiB }: { readonly few?: number; readonly memory?: number } = {},
+  bounds: Bounds = {},
 ): void {
-  const runs = asked > 0 ? boundedRuns : few
-  const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 0x7fffffff)
-  const c = chance(seed)
-  for (let i = 0; i < runs; i++) {
-    const input = make(c)
-    const run = () => use(input)
-    const shown = () =>
-      `FUZZ_SEED=${seed}, input ${i}: ${input.toString('hex', 0, 400)} (${input.length} bytes)`
+  for (const { input, over, shown } of inputs(make, bounds))
     try {
-      const most = 4 * input.length + memory
-      const seen = [cost(run)]
-      const over = ({ ms, bytes }: { ms: number; bytes: number }) => ms > CPU_MAX_MS || bytes > most
-      while (seen.length < 3 && seen.every(over)) seen.push(cost(run))
+      const seen: Cost[] = []
+      do {
+        const spent = meter()
+        use(input)
+        seen.push(spent())
+      } while (seen.length < 3 && seen.every(over))
       if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
     } catch (e) {
       throw new Error(shown(), { cause: e })
     }
-  }
+}
+
+/** The same for what has to wait. */
+export async function boundedAsync(
+  make: (c: Chance) => Buffer,
+  use: (input: Buffer) => Promise<void>,
+  bounds: Bounds = {},
+): Promise<void> {
+  for (const { input, over, shown } of inputs(make, bounds))
+    try {
+      const seen: Cost[] = []
+      do {
+        const spent = meter()
+        await use(input)
+        seen.push(spent())
+      } while (seen.length < 3 && seen.every(over))
+      if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
+    } catch (e) {
+      throw new Error(shown(), { cause: e })
+    }
 }
