@@ -74,8 +74,12 @@ const STALE: ReadonlySet<ErrorCode> = new Set([
   'ERR_RESOURCE_OFFLINE',
   'ERR_CLOCK',
 ])
-/** This proxy does not get there, though the control plane says that there is a way: another one may. */
-const NO_WAY: ReadonlySet<ErrorCode> = new Set(['ERR_RESOURCE_OFFLINE', 'ERR_PROXY_BUSY'])
+/** This proxy does not get there, or not in time, though the control plane says that there is a way: another one may. */
+const NO_WAY: ReadonlySet<ErrorCode> = new Set([
+  'ERR_RESOURCE_OFFLINE',
+  'ERR_PROXY_BUSY',
+  'ERR_TIMEOUT',
+])
 
 function agentIdOf(certificate: Buffer): AgentId {
   const identity = identityOf(readCertificate(certificate))

@@ -71,6 +71,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       clock: this.clock,
       limits: this.#limits,
       buffered: () => transport.buffered,
+      awaits: () => this.#opening > 0,
       ping: (answered) => this.#pings.probe(answered),
       dead: (err) => this.close(err),
       suspect: (yes) => options.onSuspect?.(yes),
@@ -207,10 +208,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       case 'window':
         return this.#known(frame.id, (stream) => stream.credit(frame.credit))
       case 'reset':
-        return this.#known(frame.id, (stream) => {
-          stream.wasReset(frame.payload)
-          return undefined
-        })
+        return this.#known(frame.id, (stream) => stream.wasReset(frame.payload))
     }
   }
 
