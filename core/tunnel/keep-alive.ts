@@ -15,6 +15,8 @@ export interface KeepAliveOptions {
   readonly limits: Pick<TunnelLimits, 'pingIdle' | 'deadAfter' | 'suspectAfter' | 'writeTimeout'>
   /** Bytes the transport still holds. */
   buffered(): number
+  /** An answer of the peer is due: it is looked at until it has come, and not only until it was alive once. */
+  awaits(): boolean
   /** Sends a PING; `answered` is called when its answer comes, if it comes. */
   ping(answered: () => void): void
   dead(reason: AppError): void
@@ -101,6 +103,10 @@ export class KeepAlive {
     // are full sends nothing that would tell. So until a probe behind all that was sent is answered, there is another.
     if (due && (this.#unheard === undefined || this.#unheard > this.#probed)) this.#probe(now)
     else if (due) this.#look(now)
+    // Who waits for the answer to an OPEN would wait in vain when the path breaks behind an answered probe.
+    else if (this.#o.awaits())
+      if (now - this.#probed >= this.#o.limits.suspectAfter) this.#probe(now)
+      else this.#look(now)
   }
 
   #check(): void {

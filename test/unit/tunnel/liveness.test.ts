@@ -68,6 +68,24 @@ test('traffic without any answer makes the tunnel suspect after 1 s, an answer c
   expect(peer.closed).toBeUndefined()
 })
 
+test('who waits for the answer to an OPEN is told, also when the path breaks behind an answered probe', () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  opening.catch(() => undefined)
+  peer.turn()
+  reply(peer)
+  // An agent that thinks: the tunnel lives, second by second.
+  for (let s = 0; s < 5; s++) {
+    peer.clock.advance(1_001)
+    peer.turn()
+    reply(peer)
+  }
+  expect(peer.suspicions).toEqual([])
+  // The network goes away here.
+  peer.clock.advance(2_002)
+  expect(peer.suspicions).toEqual([true])
+})
+
 test('what is sent after an answer, within the same second, is watched as well', async () => {
   const peer = rawPeer({ side: 'client' })
   const opening = peer.session.open(Buffer.alloc(0))
