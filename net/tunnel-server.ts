@@ -65,7 +65,7 @@ export interface TunnelServerOptions {
     connId: ConnId,
     certificate: Certificate,
   ): void | Promise<void>
-  onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void
+  onOpen(stream: TunnelStream, payload: Buffer, tunnel: AcceptedTunnel): void | Promise<void>
   onGoAway?: ((tunnel: AcceptedTunnel) => void) | undefined
   onSuspect?: ((suspect: boolean, tunnel: AcceptedTunnel) => void) | undefined
   onClose?: ((err: AppError | undefined, tunnel: AcceptedTunnel) => void) | undefined

@@ -190,7 +190,7 @@ export function createPeers(deps: PeersDeps): Peers {
 
   siblings.attach({
     onOpen: (stream, payload) =>
-      void relay.serve(stream, payload, {
+      relay.serve(stream, payload, {
         user: deps.proxyId,
         source: '',
         passedOn: 'sibling',
@@ -211,15 +211,15 @@ export function createPeers(deps: PeersDeps): Peers {
         over: false,
         onOpen(stream, payload, { identity, connId }) {
           if (identity.kind === 'user')
-            void relay.serve(stream, payload, { user: identity.user, source, connId })
-          else if (identity.kind === 'proxy')
-            void relay.serve(stream, payload, {
+            return relay.serve(stream, payload, { user: identity.user, source, connId })
+          if (identity.kind === 'proxy')
+            return relay.serve(stream, payload, {
               user: identity.proxyId,
               source,
               connId,
               passedOn: 'proxy',
             })
-          else stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
+          return stream.refuse('ERR_TUNNEL_PROTOCOL', 'agents open no streams')
         },
         onGoAway() {
           const { tunnel } = guest

@@ -10,7 +10,7 @@ import type { Tunnel } from './tunnels.ts'
 
 export interface SiblingHandlers {
   /** A user's stream that came in at another process and whose agent is here. */
-  onOpen(stream: TunnelStream, payload: Buffer): void
+  onOpen(stream: TunnelStream, payload: Buffer): void | Promise<void>
   /** An agent service came in at another process. */
   onAgent(agentId: AgentId, service: ServiceKind): void
   /** It left there. */

@@ -30,7 +30,7 @@ export interface DispatchOptions extends Omit<ResumableDeps, 'service'> {
 
 export interface Dispatch {
   /** The tunnel's. */
-  onOpen(stream: TunnelStream, payload: Buffer): void
+  onOpen(stream: TunnelStream, payload: Buffer): Promise<void>
   /** Streams wait for the next tunnel. */
   readonly waiting: boolean
 }
@@ -118,7 +118,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
       return resumables.waiting
     },
     onOpen(stream, payload) {
-      take(stream, payload).catch((e: unknown) => {
+      return take(stream, payload).catch((e: unknown) => {
         const error = toAppError(e)
         log.warn('stream.refused', { code: error.code, reason: reasonOf(error) })
         if (stream.state === 'offered') stream.refuse(error.code, error.message)

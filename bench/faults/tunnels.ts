@@ -1,7 +1,7 @@
 /**
  * Agents as far as their tunnels go: `tunnels.ts <world> <port,port> <count> idle|busy <ms>`. Each has an identity of its own and keeps one
  * tunnel as agents do: to the first of the ports that answers, to another when that one falls silent. They come one after another within
- * `ms`, so that their pings do not fall together. `busy`: each asks for a stream five times a second, and is told no. Prints a line
+ * `ms`, so that their pings do not fall together. `busy`: each asks for a stream twenty times a second, and is told no. Prints a line
  * of JSON for all that happens to a tunnel, and when.
  */
 import { createPrivateKey } from 'node:crypto'
@@ -28,7 +28,7 @@ export interface Happened {
   readonly port?: string | undefined
 }
 
-const BETWEEN_ASKS = 200
+const BETWEEN_ASKS = 50
 const [path = '', ports = '', count = '0', mode = 'idle', within = '0'] = process.argv.slice(2)
 const world = readWorld(path)
 const ca = caOf(world)

@@ -2,6 +2,7 @@
  * The user's side of the tunnel: a route for each resource, one tunnel to a proxy, dialled when it is needed and again when it
  * broke, and a stream for each connection, asked for with an offer that the user's key signs.
  */
+import { setMaxListeners } from 'node:events'
 import type { CheckedRoute } from '../../core/api/route-check.ts'
 import { instant, systemClock, type Clock } from '../../core/clock.ts'
 import { AppError, toAppError, type ErrorCode } from '../../core/errors.ts'
@@ -73,8 +74,12 @@ const STALE: ReadonlySet<ErrorCode> = new Set([
   'ERR_RESOURCE_OFFLINE',
   'ERR_CLOCK',
 ])
-/** This proxy does not get there, though the control plane says that there is a way: another one may. */
-const NO_WAY: ReadonlySet<ErrorCode> = new Set(['ERR_RESOURCE_OFFLINE', 'ERR_PROXY_BUSY'])
+/** This proxy does not get there, or not in time, though the control plane says that there is a way: another one may. */
+const NO_WAY: ReadonlySet<ErrorCode> = new Set([
+  'ERR_RESOURCE_OFFLINE',
+  'ERR_PROXY_BUSY',
+  'ERR_TIMEOUT',
+])
 
 function agentIdOf(certificate: Buffer): AgentId {
   const identity = identityOf(readCertificate(certificate))
@@ -86,6 +91,8 @@ export function openProxySession(options: ProxySessionOptions): ProxySession {
   const clock = options.clock ?? systemClock
   const random = options.random ?? systemRandom
   const ending = new AbortController()
+  // Each stream listens; Node would warn of a leak at the eleventh.
+  setMaxListeners(0, ending.signal)
   let profile = options.profile
   let credential: Credential = credentialOf(profile)
   options.signal?.addEventListener('abort', close, { once: true })

@@ -7,11 +7,16 @@ import { AppError } from '../errors.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { TunnelLimits } from './tunnel-limits.ts'
 
+/** Looks in the time after which a tunnel is suspect: so much sooner is it seen that something is to be asked for again. */
+const LOOKS = 10
+
 export interface KeepAliveOptions {
   readonly clock: Clock
   readonly limits: Pick<TunnelLimits, 'pingIdle' | 'deadAfter' | 'suspectAfter' | 'writeTimeout'>
   /** Bytes the transport still holds. */
   buffered(): number
+  /** An answer of the peer is due: it is looked at until it has come, and not only until it was alive once. */
+  awaits(): boolean
   /** Sends a PING; `answered` is called when its answer comes, if it comes. */
   ping(answered: () => void): void
   dead(reason: AppError): void
@@ -25,12 +30,12 @@ export class KeepAlive {
   #progress: number
   #timer: Timer | undefined
   #watch: Timer | undefined
-  /** Since the watch began: was anything heard, and was the probe answered? */
-  #heardAny = true
-  #answered = true
-  /** When we last sent something that should be answered, and when the last probe went out. */
+  /** When we first sent something since the peer was last heard, and when we last did. */
+  #unheard: number | undefined
   #sent = -Infinity
+  /** When the last probe went out, and whether it was answered. */
   #probed = -Infinity
+  #answered = true
   #suspected = false
 
   constructor(options: KeepAliveOptions) {
@@ -42,7 +47,7 @@ export class KeepAlive {
   /** The peer sent something. */
   received(): void {
     this.#heard = this.#o.clock.monotonic()
-    this.#heardAny = true
+    this.#unheard = undefined
     if (!this.#suspected) return
     this.#suspected = false
     this.#o.suspect(false)
@@ -51,16 +56,27 @@ export class KeepAlive {
   /** We sent something that the peer should show signs of life for. */
   sent(): void {
     this.#sent = this.#o.clock.monotonic()
-    if (!this.#watch) this.#begin()
+    this.#unheard ??= this.#sent
+    if (!this.#watch) this.#probe(this.#sent)
   }
 
-  #begin(): void {
-    this.#heardAny = this.#answered = false
-    const probed = (this.#probed = this.#o.clock.monotonic())
-    this.#watch = this.#o.clock.after(this.#o.limits.suspectAfter, () => this.#watched())
+  /** Asks for a sign of life behind all that was sent, and looks again in a while. */
+  #probe(now: number): void {
+    this.#answered = false
+    this.#probed = now
+    this.#unheard ??= now
     this.#o.ping(() => {
-      if (probed === this.#probed) this.#answered = true
+      if (now === this.#probed) this.#answered = true
     })
+    this.#look(now)
+  }
+
+  #look(now: number): void {
+    const { suspectAfter } = this.#o.limits
+    const silent = this.#unheard === undefined ? 0 : now - this.#unheard
+    const due =
+      silent < suspectAfter ? Math.min(suspectAfter / LOOKS, suspectAfter - silent) : suspectAfter
+    this.#watch = this.#o.clock.after(Math.ceil(due), () => this.#watched())
   }
 
   /** The transport held nothing before, or gave something to the network. */
@@ -75,14 +91,22 @@ export class KeepAlive {
 
   #watched(): void {
     this.#watch = undefined
-    if (this.#heardAny) {
-      // Alive a moment ago, and no more: what was heard may have been on its way when the path broke, and a sender whose windows
-      // are full sends nothing that would tell. So until a probe behind all that was sent is answered, there is another.
-      if (!this.#answered || this.#sent > this.#probed) this.#begin()
-    } else if (!this.#suspected) {
+    const now = this.#o.clock.monotonic()
+    if (this.#unheard !== undefined && now - this.#unheard >= this.#o.limits.suspectAfter) {
+      this.#look(now)
+      if (this.#suspected) return
       this.#suspected = true
-      this.#o.suspect(true)
+      return this.#o.suspect(true)
     }
+    const due = !this.#answered || this.#sent > this.#probed
+    // Alive a moment ago, and no more: what was heard may have been on its way when the path broke, and a sender whose windows
+    // are full sends nothing that would tell. So until a probe behind all that was sent is answered, there is another.
+    if (due && (this.#unheard === undefined || this.#unheard > this.#probed)) this.#probe(now)
+    else if (due) this.#look(now)
+    // Who waits for the answer to an OPEN would wait in vain when the path breaks behind an answered probe.
+    else if (this.#o.awaits())
+      if (now - this.#probed >= this.#o.limits.suspectAfter) this.#probe(now)
+      else this.#look(now)
   }
 
   #check(): void {
@@ -96,7 +120,7 @@ export class KeepAlive {
       this.#pinged = now
       // Nothing waits, but an answer is due: whoever does not give it is looked at as if something did.
       if (this.#watch) this.#o.ping(() => undefined)
-      else this.#begin()
+      else this.#probe(now)
     }
     const due = Math.min(
       Math.max(this.#heard, this.#pinged) + pingIdle,

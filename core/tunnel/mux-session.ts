@@ -16,6 +16,7 @@ import {
 import { KeepAlive } from './keep-alive.ts'
 import { lostWith } from './lost.ts'
 import { MuxStream, type StreamHost } from './mux-stream.ts'
+import { Offers } from './offers.ts'
 import { Outbound } from './outbound.ts'
 import { Pacer } from './pacer.ts'
 import { createReceiveWindows, type ReceiveWindows } from './receive-windows.ts'
@@ -43,7 +44,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
   #lastPeerId = 0
   /** Streams that wait for an answer: of the peer, and of us. */
   #opening = 0
-  #offered = 0
+  readonly #offers = new Offers<MuxStream>()
   #state: 'open' | 'closed' = 'open'
   #weGoAway = false
   #peerGoesAway = false
@@ -70,6 +71,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       clock: this.clock,
       limits: this.#limits,
       buffered: () => transport.buffered,
+      awaits: () => this.#opening > 0,
       ping: (answered) => this.#pings.probe(answered),
       dead: (err) => this.close(err),
       suspect: (yes) => options.onSuspect?.(yes),
@@ -177,7 +179,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
   }
   answered(stream: MuxStream): void {
     if (this.#isOurs(stream.id)) this.#opening--
-    else this.#offered--
+    else this.#offers.answered(stream, stream.state === 'open')
   }
   gone(stream: MuxStream): void {
     this.#streams.delete(stream.id)
@@ -206,10 +208,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
       case 'window':
         return this.#known(frame.id, (stream) => stream.credit(frame.credit))
       case 'reset':
-        return this.#known(frame.id, (stream) => {
-          stream.wasReset(frame.payload)
-          return undefined
-        })
+        return this.#known(frame.id, (stream) => stream.wasReset(frame.payload))
     }
   }
 
@@ -258,18 +257,17 @@ class MuxSession implements Session, StreamHost, FrameSink {
     this.#lastPeerId = id
     if (this.#weGoAway) return this.#turnAway(id, new AppError('ERR_TUNNEL_CLOSED'))
     const crowded =
-      this.#offered >= this.#limits.halfOpenStreams ||
+      this.#offers.count >= this.#limits.halfOpenStreams ||
       this.#streams.size >= this.#limits.streamsPerTunnel
     const window = crowded ? undefined : this.windows.admit()
     if (window === undefined) return this.#turnAway(id, tooMany())
-    this.#offered++
     this.#counts.opened++
     const stream = new MuxStream(this, id, 'offered', window)
     stream.payload = payload
     this.#streams.set(id, stream)
     stream.deadline = this.clock.after(this.#limits.openTimeout, () => stream.refuse('ERR_TIMEOUT'))
     try {
-      this.#options.onOpen(stream, payload)
+      this.#offers.ask(stream, () => this.#options.onOpen(stream, payload))
     } catch (e) {
       if (!isAppError(e)) this.callbackFailed(e)
       const err = toAppError(e)

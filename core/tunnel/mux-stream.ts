@@ -195,7 +195,7 @@ export class MuxStream implements TunnelStream {
     this.#finishIfDone()
   }
 
-  wasReset(payload: Buffer): void {
+  wasReset(payload: Buffer): undefined {
     this.fail(decodeReset(payload))
   }
 

@@ -11,9 +11,10 @@ import type { TunnelLimits } from './tunnel-limits.ts'
 export interface SessionHandlers {
   /**
    * The peer asks for a stream. Answer with `stream.accept(...)` or `stream.refuse(...)`, now or within the open timeout;
-   * after it the stream is refused with ERR_TIMEOUT. A handler that throws refuses the stream and harms nothing else.
+   * after it the stream is refused with ERR_TIMEOUT. A handler that throws refuses the stream and harms nothing else. One that
+   * answers later returns when it is done: until then the stream counts as half-open, even if the peer took it back.
    */
-  onOpen(stream: TunnelStream, payload: Buffer): void
+  onOpen(stream: TunnelStream, payload: Buffer): void | Promise<void>
   /** The peer takes no new streams and wants us back (at another proxy) in about this many milliseconds. */
   onGoAway?: ((comeBackMs: number) => void) | undefined
   /**

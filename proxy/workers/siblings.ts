@@ -99,8 +99,8 @@ export function createWorkerSiblings(deps: SiblingsDeps): WorkerSiblings {
       clock,
       budget,
       onOpen(stream, payload) {
-        if (side === 'server' && handlers) handlers.onOpen(stream, payload)
-        else stream.refuse('ERR_TUNNEL_PROTOCOL')
+        if (side === 'server' && handlers) return handlers.onOpen(stream, payload)
+        stream.refuse('ERR_TUNNEL_PROTOCOL')
       },
       onSuspect(suspect) {
         way.suspect = suspect

@@ -3,6 +3,7 @@
  * busy machine fails nothing, and an input that seems to break a bound is given two more chances: a collection of garbage may
  * have fallen into the first.
  */
+import { getHeapStatistics } from 'node:v8'
 import { expect } from 'vitest'
 
 const asked = Number(process.env['FUZZ_RUNS'] ?? '')
@@ -75,40 +76,61 @@ export function mutate(input: Buffer, c: Chance): Buffer {
 const CPU_MAX_MS = 50
 const MiB = 1024 * 1024
 
-function cost(run: () => void): { ms: number; bytes: number } {
-  const memory = process.memoryUsage()
+interface Cost {
+  readonly ms: number
+  readonly bytes: number
+}
+/** Bytes in use, without what process.memoryUsage() also asks the kernel: that would cost more than most inputs do. */
+function held(): number {
+  const { used_heap_size, external_memory } = getHeapStatistics()
+  return used_heap_size + external_memory
+}
+/** What passed since it was called. */
+function meter(): () => Cost {
+  const memory = held()
   const cpu = process.cpuUsage()
-  run()
-  const { user, system } = process.cpuUsage(cpu)
-  const after = process.memoryUsage()
-  return {
-    ms: (user + system) / 1000,
-    bytes: after.heapUsed + after.external - memory.heapUsed - memory.external,
+  return () => {
+    const { user, system } = process.cpuUsage(cpu)
+    return { ms: (user + system) / 1000, bytes: held() - memory }
   }
 }
 
+export interface Bounds {
+  /** Inputs when FUZZ_RUNS asks for no number. Default 20,000. */
+  readonly few?: number
+  /** Bytes besides 4 × input. Default 1 MiB. */
+  readonly memory?: number
+}
+
+/** Inputs between two rests, in which promises that nobody waits for are settled: else a million of them pile up. */
+const REST = 256
+
 /** Runs `use` on `runs` inputs (all that were asked for, when FUZZ_RUNS asks): at most 50 ms of processor time and 4 × input + `memory` (1 MiB) for each. */
-export function bounded(
+export async function bounded(
   make: (c: Chance) => Buffer,
-  use: (input: Buffer) => void,
-  { few = boundedRuns, memory = MiB }: { readonly few?: number; readonly memory?: number } = {},
-): void {
+  use: (input: Buffer) => void | Promise<void>,
+  { few = boundedRuns, memory = MiB }: Bounds = {},
+): Promise<void> {
   const runs = asked > 0 ? boundedRuns : few
   const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 0x7fffffff)
   const c = chance(seed)
   for (let i = 0; i < runs; i++) {
     const input = make(c)
-    const run = () => use(input)
-    const shown = () =>
-      `FUZZ_SEED=${seed}, input ${i}: ${input.toString('hex', 0, 400)} (${input.length} bytes)`
+    const most = 4 * input.length + memory
+    const over = ({ ms, bytes }: Cost): boolean => ms > CPU_MAX_MS || bytes > most
     try {
-      const most = 4 * input.length + memory
-      const seen = [cost(run)]
-      const over = ({ ms, bytes }: { ms: number; bytes: number }) => ms > CPU_MAX_MS || bytes > most
-      while (seen.length < 3 && seen.every(over)) seen.push(cost(run))
+      const seen: Cost[] = []
+      do {
+        const spent = meter()
+        const working = use(input)
+        if (working) await working
+        seen.push(spent())
+      } while (seen.length < 3 && seen.every(over))
       if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
-    } catch (e) {
-      throw new Error(shown(), { cause: e })
+    } catch (cause) {
+      const shown = `${input.toString('hex', 0, 400)} (${input.length} bytes)`
+      throw new Error(`FUZZ_SEED=${seed}, input ${i}: ${shown}`, { cause })
     }
+    if (i % REST === 0) await new Promise((resolve) => setImmediate(resolve))
   }
 }

@@ -83,7 +83,7 @@ export function rawPeer(
     budget: createWindowBudget(options.budget),
     limits: options.limits,
     nextTurn: (fn) => turns.push(fn),
-    onOpen: (stream) => peer.offered.push(stream),
+    onOpen: (stream) => void peer.offered.push(stream),
     onClose: (err) => {
       peer.closed = { err }
     },

@@ -12,9 +12,13 @@ import type { JoinToken } from '../../../core/domain/token.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import { fromSeconds, instant } from '../../../core/clock.ts'
 import { generateKey, thumbprint } from '../../../core/certs/signer.ts'
+import { fuzzEvidence } from '../../support/evidence-fuzz.ts'
+import { boundedTimeout } from '../../support/fuzz-bounds.ts'
 
 export interface MethodCase {
   readonly name: string
+  /** How many changed pieces of evidence it is shown; fewer for methods that share one engine. */
+  readonly fuzzed?: number
   readonly setup: (
     sealed: string,
     keys: JoinKeys,
@@ -31,13 +35,13 @@ export interface MethodCase {
   }
 }
 /** What the challenge looks like to the machine. */
-const SEALED = 'a-sealed-challenge_0123456789'
+export const SEALED = 'a-sealed-challenge_0123456789'
 
 export const now = instant(1_800_000_000_000)
 
 export const CLUSTER = 'test.internal'
 
-export function joinMethodContract({ name, setup }: MethodCase): void {
+export function joinMethodContract({ name, setup, fuzzed = 20_000 }: MethodCase): void {
   describe(`join method ${name}`, () => {
     const keys = {
       enrolment: thumbprint(generateKey().publicKey),
@@ -97,6 +101,11 @@ export function joinMethodContract({ name, setup }: MethodCase): void {
       expect(error.internal).toBeTruthy()
       expect(error.message).toBe('The join was refused')
     })
+    test(
+      'takes or refuses evidence with anything changed, in a bounded time and memory',
+      { timeout: boundedTimeout },
+      () => fuzzEvidence(method, evidence, context, fuzzed),
+    )
   })
 }
 

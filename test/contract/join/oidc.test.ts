@@ -83,6 +83,7 @@ for (const method of OIDC_METHODS) {
   }
   joinMethodContract({
     name: method,
+    fuzzed: Math.ceil(20_000 / OIDC_METHODS.length),
     setup: () => ({
       token: 'ci',
       joinToken: token,

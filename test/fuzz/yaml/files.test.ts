@@ -69,8 +69,8 @@ function refusable(work: () => unknown): void {
   }
 }
 
-test('resource files and configuration', { timeout: boundedTimeout }, () => {
-  bounded(
+test('resource files and configuration', { timeout: boundedTimeout }, async () => {
+  await bounded(
     (c) => (c.below(8) === 0 ? cruel(c) : mutate(c.pick(SEEDS), c)),
     (input) => {
       const text = input.toString()

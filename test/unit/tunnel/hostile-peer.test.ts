@@ -251,3 +251,31 @@ test('after GOAWAY the peer opens nothing here, and what is open goes on', async
     code: 'ERR_TUNNEL_CLOSED',
   })
 })
+
+// An attacker who asks and takes back, so that nothing of his waits and all of our work does.
+test('CVE-2023-44487 (HTTP/2): streams that are opened and reset at once count until the work on them is done', async () => {
+  let asked = 0
+  let finish: () => void = () => undefined
+  const work = new Promise<void>((resolve) => (finish = resolve))
+  const peer = rawPeer({
+    handlers: {
+      onOpen: () => {
+        asked += 1
+        return work
+      },
+    },
+  })
+  const churn = (from: number, to: number): void => {
+    for (let id = from; id <= to; id += 2) peer.send(framed(OPEN, id, ''), frame(RESET, 0, id, 0))
+    peer.turn()
+  }
+  churn(1, 4001)
+  expect(asked).toBe(1024)
+  expect(peer.session.streams).toBe(0)
+  expect(peer.heard.filter((f) => f.type === 'reset')).toHaveLength(2001 - 1024)
+  finish()
+  await work
+  churn(4003, 4003)
+  expect(asked).toBe(1025)
+  expect(peer.closed).toBeUndefined()
+})

@@ -68,6 +68,24 @@ test('traffic without any answer makes the tunnel suspect after 1 s, an answer c
   expect(peer.closed).toBeUndefined()
 })
 
+test('who waits for the answer to an OPEN is told, also when the path breaks behind an answered probe', () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  opening.catch(() => undefined)
+  peer.turn()
+  reply(peer)
+  // An agent that thinks: the tunnel lives, second by second.
+  for (let s = 0; s < 5; s++) {
+    peer.clock.advance(1_001)
+    peer.turn()
+    reply(peer)
+  }
+  expect(peer.suspicions).toEqual([])
+  // The network goes away here.
+  peer.clock.advance(2_002)
+  expect(peer.suspicions).toEqual([true])
+})
+
 test('what is sent after an answer, within the same second, is watched as well', async () => {
   const peer = rawPeer({ side: 'client' })
   const opening = peer.session.open(Buffer.alloc(0))
@@ -84,8 +102,39 @@ test('what is sent after an answer, within the same second, is watched as well',
   // The network goes away here; the watch that the first write began was answered already.
   stream.write(Buffer.from('two'))
   peer.turn()
-  peer.clock.advance(2_000)
+  peer.clock.advance(999)
+  expect(peer.suspicions).toEqual([])
+  peer.clock.advance(2)
   expect(peer.suspicions).toEqual([true])
+})
+
+test('traffic that never rests is watched at every moment: silence is seen a second after it begins', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1_000_000))
+  reply(peer)
+  const stream = await opening
+  const writes = (ms: number, answers: boolean): void => {
+    for (let i = 0; i < ms / 10; i++) {
+      stream.write(Buffer.from('on and on'))
+      peer.turn()
+      if (answers) reply(peer)
+      peer.clock.advance(10)
+    }
+  }
+  writes(5_050, true)
+  expect(peer.suspicions).toEqual([])
+  // The last answer may be a look old.
+  writes(890, false)
+  expect(peer.suspicions).toEqual([])
+  peer.heard.length = 0
+  writes(120, false)
+  expect(peer.suspicions).toEqual([true])
+  // Suspect once is enough, and nobody is asked again and again meanwhile.
+  writes(3_000, false)
+  expect(peer.suspicions).toEqual([true])
+  expect(pings(peer).length).toBeLessThan(10)
 })
 
 test('an answer that was on its way when the path broke hides nothing, though nothing more is sent', async () => {
