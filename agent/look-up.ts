@@ -1,6 +1,7 @@
 /**
  * When a service asks the control plane where proxies are. Ten thousand agents lose a proxy in the same moment, and most proxies come
- * back where they were: so nobody asks at once, nobody asks whose proxy answers again, and those that do are spread in time.
+ * back where they were: so nobody asks at once, nobody asks whose proxy answers again, and those that do are spread in time. A proxy that
+ * is added is told to all of them in one moment, too.
  */
 import type { Clock, Timer } from '../core/clock.ts'
 import type { AppError } from '../core/errors.ts'
@@ -12,6 +13,11 @@ export interface LookUp<Leg> {
   lost(leg: Leg, why: { readonly error: AppError | undefined; readonly leaving: boolean }): void
   /** A leg is connected. `enough`: so is every other that there can be. */
   connected(leg: Leg, enough: boolean): void
+  /**
+   * There are more proxies than the list has: a proxy said that there are `proxies`, or dials keep leading to the same. Nothing is
+   * lost, so there is time, the more of it the more proxies, and agents, there are.
+   */
+  doubted(proxies: number): void
 }
 
 export function createLookUp<Leg>(deps: {
@@ -25,12 +31,20 @@ export function createLookUp<Leg>(deps: {
   /** Legs whose proxy told them to leave, until they found another. */
   const told = new Set<Leg>()
   let later: Timer | undefined
+  let doubt: Timer | undefined
 
   function needless(): void {
     later?.cancel()
     later = undefined
   }
-  signal.addEventListener('abort', needless, { once: true })
+  signal.addEventListener(
+    'abort',
+    () => {
+      needless()
+      doubt?.cancel()
+    },
+    { once: true },
+  )
 
   return {
     lost(leg, { error, leaving }) {
@@ -49,6 +63,13 @@ export function createLookUp<Leg>(deps: {
     connected(leg, enough) {
       told.delete(leg)
       if (enough) needless()
+    },
+    doubted(proxies) {
+      const window = LIMITS.lookUpMore.value * Math.max(2, proxies)
+      doubt ??= clock.after(random.float() * window, () => {
+        doubt = undefined
+        if (!signal.aborted) deps.ask()
+      })
     },
   }
 }

@@ -6,12 +6,10 @@ import type { Clock } from '../core/clock.ts'
 import { AppError } from '../core/errors.ts'
 import type { ServiceKind } from '../core/domain/service.ts'
 import { readCertificate } from '../core/certs/x509-read.ts'
-import { LIMITS } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Metrics } from '../core/metrics/metrics.ts'
 import type { Random } from '../core/random.ts'
 import type { WindowBudget } from '../core/tunnel/window-budget.ts'
-import { backoff } from '../net/backoff.ts'
 import { dialFirst } from '../net/dial-first.ts'
 import { keepConnected, type ConnectionState, type ReconnectHooks } from '../net/reconnect.ts'
 import { onNetworkChange } from '../net/network-change.ts'
@@ -27,6 +25,7 @@ import { createDispatch } from './streams/dispatch.ts'
 import type { ReplayGuard } from './streams/replay.ts'
 import { createLegs, type Leg } from './legs.ts'
 import { createLookUp } from './look-up.ts'
+import { createSamePause } from './same-proxy.ts'
 import type { ForwardProxy } from '../net/forward-proxy.ts'
 
 export interface TunnelKeeperDeps {
@@ -48,12 +47,6 @@ export interface TunnelKeeperDeps {
   onState(state: ServiceState): void
 }
 
-/** Pause between two looks for a second proxy, ms, when the last ones led to the same. */
-const LATER = 60_000
-
-/** Dials in a row that may lead to the same proxy by chance, as behind a load balancer, before the list is doubted. */
-const SAME_BEFORE_ASKING = 2
-
 /** Runs until the signal aborts. */
 export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal }): Promise<void> {
   const { kind, held, keeper, clock, random, log, signal, finder } = deps
@@ -67,7 +60,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
     identity: held,
     onProxies(count) {
       // More than we know of: where the new ones are is to be asked for.
-      if (legs.count(count) && count > proxies.length) lookUp()
+      if (legs.count(count) && count > proxies.length) lookUps.doubted(count)
     },
   })
   const meter = meterTunnels(deps.metrics, kind, signal)
@@ -84,6 +77,10 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
   }
 
   const lookUps = createLookUp<Leg>({ clock, random, signal, ask: lookUp })
+  const pauseAtSame = createSamePause({
+    random,
+    doubted: () => lookUps.doubted(proxies.length + 1),
+  })
 
   function say(error: AppError | undefined): void {
     const at = legs.serving()
@@ -212,15 +209,7 @@ export async function keepTunnel(deps: TunnelKeeperDeps & { signal: AbortSignal 
       },
       onDoubt: (fn) => onNetworkChange(clock, fn),
       awaited: () => dispatch.waiting,
-      pause(_attempt, error) {
-        const same = leg.failed(error?.code === 'ERR_TUNNEL_ALREADY_HERE')
-        if (same === 0) return undefined
-        // Proxies are there, whatever failed before: only these tries count.
-        if (same > LIMITS.sameProxyTries.value) return LATER * (0.5 + random.float() / 2)
-        // The list may be older than the proxy that was told of: the control plane looks at the leases in its own time.
-        if (same > SAME_BEFORE_ASKING) lookUp()
-        return backoff(same - 1, error, random)
-      },
+      pause: (_attempt, error) => pauseAtSame(leg, error),
     })
 
   deps.onState({ state: 'connecting', error: undefined })

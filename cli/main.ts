@@ -1,6 +1,6 @@
 /**
- * Entry of the `postern` command. `proxy ssh` is started by every single ssh connection, so it takes a short way that loads
- * neither the option parser nor any other command.
+ * Entry of the `postern` command. `proxy ssh` is started by every single ssh connection, and an agent runs for years: both take a
+ * short way that loads neither the option parser nor any other command.
  */
 import { setDefaultHighWaterMark } from 'node:stream'
 import { processCli } from './cli.ts'
@@ -8,6 +8,8 @@ import { report } from './ui/report.ts'
 
 // Node's default of 16 KiB makes a bulk transfer stop and go; a tunnel's own windows bound what a slow reader may hold.
 setDefaultHighWaterMark(false, 256 * 1024)
+
+const CONFIG: ReadonlySet<string | undefined> = new Set(['-c', '--config'])
 
 async function run(args: readonly string[]): Promise<number> {
   const cli = processCli(import.meta.url)
@@ -26,6 +28,14 @@ async function run(args: readonly string[]): Promise<number> {
       const { proxySsh } = await import('./commands/proxy-ssh.ts')
       return await proxySsh(cli, args.slice(2))
     }
+    const [noun, verb, option, file, ...more] = args
+    // As the unit of systemd says it; any other spelling goes through the parser.
+    if (noun === 'agent' && verb === 'start' && CONFIG.has(option) && more.length === 0)
+      if (file !== undefined && !file.startsWith('-')) {
+        const { agentStart } = await import('./commands/agent-start.ts')
+        await agentStart(cli, { config: file })
+        return 0
+      }
     const { runProgram } = await import('./program.ts')
     return await runProgram(cli, args)
   } catch (e) {

@@ -427,6 +427,11 @@ export const LIMITS = {
     'ms',
     'An agent whose proxy fell asks the control plane where proxies are after this and a part of lookUpSpread, unless it is connected by then.',
   ),
+  lookUpMore: limit(
+    5_000,
+    'ms',
+    'An agent that is told of more proxies than it knows asks for the list within this, times the number of proxies.',
+  ),
   lookUpSpread: limit(
     25_000,
     'ms',

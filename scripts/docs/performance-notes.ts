@@ -8,11 +8,27 @@ for each 16 KiB record, no kernel TLS.
 Tried: \`ws\` with fragments, writev instead of one copied message (no difference), writes of 16, 64 and 256 KiB (no difference above 16), V8 heap flags (move the cost around), 'data' events
 against a reused buffer (receiving 0.94 to 0.59 s/GB), new against reused write buffers (0.83 to 0.62).
 
+**Echo on an idle tunnel** (1.43 of \`ssh -R\` at p50, 1.75 at p99, target 1.2): as the same path without a multiplexer, 184 against 182 µs, so frames, windows and watching cost nothing that shows; what is above \`ssh\` is what reading and
+writing TLS in two Node processes takes. Looked through: no timer and no pacing is in its way; a lone message goes out in the turn of the event loop that read it, in one write; Nagle is off on every leg. It was on at the user's side of
+\`postern proxy app\`, which held back the second piece of an answer until the client acknowledged the first; it is off now. Not tried: a TLS hop without Node's streams.
+
 **Echo beside bulk** (target 1.5 ms): 17 ms at p99, as \`ssh -R\` in the same run, 0.26 of the path without a multiplexer. What is on its way is bounded by the pacer; two cores shared by six processes that never rest
 are the rest of it, and how much of it, only more cores would show.
 
 **Streams opened per second** (target 4,000): 1,900, which is 4.1 of \`ssh -R\` and 0.74 of nginx in the same run. Processor time for each: 420 µs in proxy and agent together, as much as nginx needs. The
 profile has a third in Node itself, a quarter in socket writes, nothing of ours above 3 %.
+
+**A database through a tcp app** (target 0.6 of direct): on a busy machine 0.17 of direct (tpcb-like, seven statements each) and 0.30 (select only), with everything on the same two processors. Processor time of one select, profiler running:
+proxy 180, agent 270, user's end 270 µs, while pgbench and PostgreSQL together need 120. Profile: a third of agent and of the user's end is encrypting and writing (TLS inside the stream, TLS of the tunnel, one system call for each message),
+half of the proxy reading and writing, nothing of ours above 2.5 %. So with these processors the target is out of reach by a factor, and with one for each process the user's end would be the limit, near 4,000 statements a second for
+one \`postern proxy app\`. Left to try: the inner TLS without Node's stream over a stream (JSStreamSocket), which passes each message through some twenty calls on both ends.
+
+**Distance.** One stream over 100 ms was at 38 MB/s (target 40). The windows had grown to 8 MiB, but half of them was never used: credit was given back in halves, and what was just short of a half stayed with the receiver in every round.
+In quarters, interleaved with the version before on a busy machine: 34.5 to 46.3 MB/s up, 33.7 to 45.9 down. The first transfer pays for the windows that grow. The relay alone passes 140 to 420 MB/s of plain TCP, whose ends do
+not see the delay: it is not the limit.
+
+**Suspect with traffic** (target 1 s): was 1.6 s (p99 2.1), because a second in which something was heard at its beginning was followed by another. Now there are ten looks in a second, and silence counts from the first thing that was sent into it.
+What \`npm run bench:faults\` shows above a second is the time until there is traffic (50 ms), and the machine.
 
 **Joins per second** (target 400): this run's machine signs at 0.6 of the speed of the one before. Interleaved on one machine, joins are as fast as before or faster. The profile is flat: reading public keys 8 %, the embedded
 engine's own checks 8 %, garbage 10 %, the rest spread over the SDK. The wait at half the load is a queue: this machine cannot do half the target at all.
@@ -32,10 +48,20 @@ to the main thread, which would save one copy; chacha20, which OpenSSH takes wit
 **Ten thousand agents** (target 20 s unpaced, 60 s paced, 38 KiB for each tunnel): 60 and 65 s with everything on the same two processors, of which the ten thousand clients take 76 to 82 s of processor time and the proxy 43 to 46. So the
 proxy, on one processor of its own, would need some 45 s: 4.3 to 4.6 ms for each return (TLS, two signatures to check and one to make, a row to write). The machine was saturated all the while, so pacing had nothing to spread. What is faster needs more
 processors, a worker each. Of the 46 KiB of an idle tunnel 14 are objects, 2 buffers, the rest native, most of it TLS. Not measured: the control plane's processor time; agents sent it nothing, the proxy two requests.
+Profile of returning agents (\`perf record\`, busy machine): flat; multiplying on P-256 4 to 5 %, locks and look-ups of OpenSSL's providers 6 %, the allocator 6 %, the rest V8 and Node, nothing of ours above 1 %.
 
 **Streams opened by two workers** (0.85 of one process, target 1.5): a user and an agent at different workers meet over a hop between processes, which costs more than what the second process brings. Not profiled.
 
-**Idle agent** (68.8 MiB, target 60): not looked into since it was 62.9 on another machine.
+**Idle agent** (target 60 MiB). A bare \`node\` takes 40 (34 of them its own program and libraries, shared with every other Node process), the agent 44 of those pages, because TLS, signatures and the optimising compiler run once (3.7 for the
+compiler alone), and 17 to 18 of its own: 12 of JavaScript heap, the rest OpenSSL and the allocator. The heap is code, most of it text and shapes of yaml (157 KB of source), zod (154), the tunnel (56), jose (46).
+After its start an agent holds 9 more until V8's memory reducer has run, half a minute later on a quiet machine: earlier figures were taken after eight seconds, this one after a minute. Done, each against the version before, on a busy machine:
+join methods loaded when one is needed, Node's roots shared in place of read anew for each trust (60 ms of processor time each), 65.3 to 61.4; no option parser, freed memory given back to the system, 61.8 to 60.9.
+Tried: all of the agent in one file (heap 11.0 to 10.3 MiB, the rest as before), V8's flags (\`--max-semi-space-size=1\` takes away the 9 at once, but flags must stand before the start; \`--no-opt\` 5, but for good).
+Its processor time: a ping each 15 s, the policy's freshness, and that one collection.
+
+**One more ssh session** (target 45 MiB). A process of its own that drops root, 47, of which a bare \`node\` is 40 and 37 are shared pages; a thread that speaks SSH, 15 to 18, of which an empty one is 7.6; the user's program. Shared pages divided among those
+who map them, a session takes 25. The target cannot be met by a process of Node and a thread; a helper that is not Node would be what is left to do. Done: a small young generation for the thread (17.5 to 13 to 15 MiB when it waits; under bulk the peak of the agent
+188 to 150, with the same processor time for a GiB, 10.8 against 11.2 s, interleaved). Tried for the process: V8's flags and fewer threads, no difference. Left to try: no zod in the thread, some 4 MiB. The figure before, 72.6, had a fifth of the spare thread in it.
 
 **Not measured.** chisel (not in Debian). Network distance by \`tc netem\`: the module is missing on the machine that these figures are from, so a delaying relay stands in,
 and \`test/unit/tunnel/distance.test.ts\` holds the windows to 40 MB/s over 100 ms in virtual time.

@@ -4,7 +4,7 @@ import { isAppError } from '../../core/errors.ts'
 import type { JoinContext } from '../../core/join/join-method.ts'
 import type { EvidenceVerifier } from '../../core/join/methods.ts'
 import { parseJson } from '../../core/strict-json.ts'
-import { boundedAsync, mutate, type Chance } from './fuzz-bounds.ts'
+import { bounded, mutate, type Chance } from './fuzz-bounds.ts'
 
 const CODED = /^[A-Za-z0-9+/_-]{16,}={0,2}$/
 
@@ -45,7 +45,7 @@ export function fuzzEvidence(
   context: JoinContext,
   few: number,
 ): Promise<void> {
-  return boundedAsync(
+  return bounded(
     (c) => changed(evidence, c),
     async (input) => {
       try {

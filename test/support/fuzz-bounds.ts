@@ -102,62 +102,35 @@ export interface Bounds {
   readonly memory?: number
 }
 
-/** Inputs one after the other, and for each how to tell whether what it cost is too much. */
-function* inputs(
+/** Inputs between two rests, in which promises that nobody waits for are settled: else a million of them pile up. */
+const REST = 256
+
+/** Runs `use` on `runs` inputs (all that were asked for, when FUZZ_RUNS asks): at most 50 ms of processor time and 4 × input + `memory` (1 MiB) for each. */
+export async function bounded(
   make: (c: Chance) => Buffer,
-  { few = boundedRuns, memory = MiB }: Bounds,
-): Generator<{ input: Buffer; over: (cost: Cost) => boolean; shown: () => string }> {
+  use: (input: Buffer) => void | Promise<void>,
+  { few = boundedRuns, memory = MiB }: Bounds = {},
+): Promise<void> {
   const runs = asked > 0 ? boundedRuns : few
   const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 0x7fffffff)
   const c = chance(seed)
   for (let i = 0; i < runs; i++) {
     const input = make(c)
     const most = 4 * input.length + memory
-    yield {
-      input,
-      over: ({ ms, bytes }) => ms > CPU_MAX_MS || bytes > most,
-      shown: () =>
-        `FUZZ_SEED=${seed}, input ${i}: ${input.toString('hex', 0, 400)} (${input.length} bytes)`,
+    const over = ({ ms, bytes }: Cost): boolean => ms > CPU_MAX_MS || bytes > most
+    try {
+      const seen: Cost[] = []
+      do {
+        const spent = meter()
+        const working = use(input)
+        if (working) await working
+        seen.push(spent())
+      } while (seen.length < 3 && seen.every(over))
+      if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
+    } catch (cause) {
+      const shown = `${input.toString('hex', 0, 400)} (${input.length} bytes)`
+      throw new Error(`FUZZ_SEED=${seed}, input ${i}: ${shown}`, { cause })
     }
+    if (i % REST === 0) await new Promise((resolve) => setImmediate(resolve))
   }
-}
-
-/** Runs `use` on `runs` inputs (all that were asked for, when FUZZ_RUNS asks): at most 50 ms of processor time and 4 × input + `memory` (1 MiB) for each. */
-export function bounded(
-  make: (c: Chance) => Buffer,
-  use: (input: Buffer) => void,
-  bounds: Bounds = {},
-): void {
-  for (const { input, over, shown } of inputs(make, bounds))
-    try {
-      const seen: Cost[] = []
-      do {
-        const spent = meter()
-        use(input)
-        seen.push(spent())
-      } while (seen.length < 3 && seen.every(over))
-      if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
-    } catch (e) {
-      throw new Error(shown(), { cause: e })
-    }
-}
-
-/** The same for what has to wait. */
-export async function boundedAsync(
-  make: (c: Chance) => Buffer,
-  use: (input: Buffer) => Promise<void>,
-  bounds: Bounds = {},
-): Promise<void> {
-  for (const { input, over, shown } of inputs(make, bounds))
-    try {
-      const seen: Cost[] = []
-      do {
-        const spent = meter()
-        await use(input)
-        seen.push(spent())
-      } while (seen.length < 3 && seen.every(over))
-      if (seen.every(over)) expect.fail(`too much: ${JSON.stringify(seen)}`)
-    } catch (e) {
-      throw new Error(shown(), { cause: e })
-    }
 }

@@ -8,7 +8,7 @@ import { invariant, reasonOf } from '../../../core/errors.ts'
 import { LIMITS } from '../../../core/limits.ts'
 import type { AgentService, ServiceContext, ServiceStream } from '../service.ts'
 import { entryOf, sourceEntry } from './entry.ts'
-import { forbidTracing } from './helper/libc.ts'
+import { forbidTracing, giveMemoryBack } from './helper/libc.ts'
 import type { Environment, Start } from './messages.ts'
 import { relay } from './relay.ts'
 import { createWorkerPool } from './worker-pool.ts'
@@ -32,6 +32,9 @@ export interface SshServiceOptions {
   readonly sftpServer?: string
 }
 
+/** After the start, and after the last session: what those took is free by then. */
+const SETTLED_MS = 30_000
+
 const IDENT = 'OpenSSH_9.9-Postern'
 const PATH = '/usr/local/bin:/usr/bin:/bin'
 const ROOT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -48,6 +51,14 @@ export function createSshService(
   const pool = createWorkerPool(workerEntry, options.spareWorkers ?? 1, ctx.clock)
   const stopping = new AbortController()
   const live = new Set<Promise<void>>()
+  const whenSettled = () => ctx.clock.after(SETTLED_MS, giveMemoryBack)
+  let settling = whenSettled()
+  function forget(session: Promise<void>): void {
+    live.delete(session)
+    if (live.size > 0 || stopping.signal.aborted) return
+    settling.cancel()
+    settling = whenSettled()
+  }
 
   const environmentOf = (stream: ServiceStream): Environment => ({
     acceptEnv: options.acceptEnv ?? [],
@@ -88,7 +99,7 @@ export function createSshService(
       try {
         const session = relay(ctx, stream, pool.take(), startOf(stream), either)
         live.add(session)
-        await session.finally(() => live.delete(session))
+        await session.finally(() => forget(session))
       } catch (e) {
         ctx.log.error('ssh.failed', { session: stream.sessionId, reason: reasonOf(e) })
         stream.duplex.destroy()
@@ -96,6 +107,7 @@ export function createSshService(
     },
     async close() {
       stopping.abort()
+      settling.cancel()
       await Promise.all([...live, pool.close()])
     },
   }

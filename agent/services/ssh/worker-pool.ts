@@ -15,6 +15,11 @@ export interface WorkerPool {
 
 /** Replaced a little later, so that loading the next one does not compete with the login that took the last. */
 const REFILL_MS = 500
+/**
+ * V8 counts three times a half of the young generation: halves of 1 MiB in place of 16. What one connection makes lives for a packet, so
+ * that collecting it more often costs no more, and each thread takes some 3 MiB less when it waits and more under load.
+ */
+const YOUNG_MIB = 3
 
 export function createWorkerPool(entry: Entry, spares: number, clock: Clock): WorkerPool {
   const idle: Worker[] = []
@@ -29,7 +34,10 @@ export function createWorkerPool(entry: Entry, spares: number, clock: Clock): Wo
       env: {},
       // Descriptors come from other processes, which Node's book of them knows nothing of.
       trackUnmanagedFds: false,
-      resourceLimits: { maxOldGenerationSizeMb: LIMITS.sshWorkerMemory.value / 2 ** 20 },
+      resourceLimits: {
+        maxOldGenerationSizeMb: LIMITS.sshWorkerMemory.value / 2 ** 20,
+        maxYoungGenerationSizeMb: YOUNG_MIB,
+      },
     })
     worker.unref()
     return worker

@@ -14,13 +14,7 @@ import { issueSshCertificate, parseSshCertificate } from '../../../core/certs/ss
 import { parsePublicKey } from '../../../core/certs/ssh-key.ts'
 import { verifySshSignature } from '../../../core/certs/ssh-signature.ts'
 import { readCertificate, toPem } from '../../../core/certs/x509-read.ts'
-import {
-  bounded,
-  boundedAsync,
-  boundedTimeout,
-  mutate,
-  type Chance,
-} from '../../support/fuzz-bounds.ts'
+import { bounded, boundedTimeout, mutate, type Chance } from '../../support/fuzz-bounds.ts'
 import { ALICE, CLUSTER, HOUR, makeCa, NOW, userLeaf } from '../../support/pki.ts'
 
 const ca = await makeCa('CA')
@@ -69,9 +63,9 @@ function cruel(c: Chance): Buffer {
 }
 const from = (seed: Buffer) => (c: Chance) => (c.below(16) === 0 ? cruel(c) : mutate(seed, c))
 
-test('X.509, in DER and in PEM', { timeout: boundedTimeout }, () => {
+test('X.509, in DER and in PEM', { timeout: boundedTimeout }, async () => {
   const seeds = [alice.certificate.raw, ca.certificate.raw]
-  bounded(
+  await bounded(
     (c) => from(c.pick(seeds))(c),
     (input) => {
       const read = refusable(() => readCertificate(input))
@@ -81,16 +75,16 @@ test('X.509, in DER and in PEM', { timeout: boundedTimeout }, () => {
   )
 })
 
-test('certificates of OpenSSH, and the user in them', { timeout: boundedTimeout }, () => {
-  bounded(from(ssh), (input) => {
+test('certificates of OpenSSH, and the user in them', { timeout: boundedTimeout }, async () => {
+  await bounded(from(ssh), (input) => {
     const read = refusable(() => parseSshCertificate(input))
     if (read) refusable(() => userFromSshCertificate(read, CLUSTER))
   })
 })
 
-test('keys and signatures of SSH', { timeout: boundedTimeout }, () => {
+test('keys and signatures of SSH', { timeout: boundedTimeout }, async () => {
   const { ca: key, signed, signature } = parseSshCertificate(ssh)
-  bounded(
+  await bounded(
     (c) => from(c.pick([key.blob, signature]))(c),
     (input) => {
       refusable(() => parsePublicKey(input))
@@ -103,7 +97,7 @@ test('keys and signatures of SSH', { timeout: boundedTimeout }, () => {
 test('signed texts', { timeout: boundedTimeout }, async () => {
   const keys = { keys: [alice.signer.publicKey], algorithms: ['ES256'], maxBytes: 4096 } as const
   const parts = request.split('.').map((part) => Buffer.from(part, 'base64url'))
-  await boundedAsync(
+  await bounded(
     (c) => {
       if (c.below(4) === 0) return mutate(Buffer.from(request), c)
       const at = c.below(parts.length)

@@ -68,7 +68,7 @@ function frame(c: Chance): Buffer {
 const frames = (c: Chance): Buffer =>
   Buffer.concat(Array.from({ length: 1 + c.below(12) }, () => frame(c)))
 
-test('frames: the decoder, in whole and in single bytes', { timeout: boundedTimeout }, () => {
+test('frames: the decoder, in whole and in single bytes', { timeout: boundedTimeout }, async () => {
   const decoder = () =>
     createDecoder(
       {
@@ -79,7 +79,7 @@ test('frames: the decoder, in whole and in single bytes', { timeout: boundedTime
       },
       TUNNEL_LIMITS,
     )
-  bounded(
+  await bounded(
     (c) => mutate(frames(c), c),
     (input) => {
       const whole = decoder().push(input)
@@ -91,8 +91,8 @@ test('frames: the decoder, in whole and in single bytes', { timeout: boundedTime
   )
 })
 
-test('frames: a session that answers and accepts', { timeout: boundedTimeout }, () => {
-  bounded(
+test('frames: a session that answers and accepts', { timeout: boundedTimeout }, async () => {
+  await bounded(
     (c) => Buffer.concat([header(4, 0, 1, 0), mutate(frames(c), c)]),
     (input) => {
       const peer = rawPeer()
@@ -136,8 +136,8 @@ function cruel(c: Chance): Buffer {
   )
 }
 
-test('handshake messages and OPEN: every decoder', { timeout: boundedTimeout }, () => {
-  bounded(
+test('handshake messages and OPEN: every decoder', { timeout: boundedTimeout }, async () => {
+  await bounded(
     (c) => (c.below(8) === 0 ? cruel(c) : mutate(c.pick(seeds), c)),
     (input) => {
       refusable(() => messages.decodeHello(input))
@@ -153,12 +153,12 @@ test('handshake messages and OPEN: every decoder', { timeout: boundedTimeout }, 
 test(
   'what is proven in a handshake: certificates and signatures, changed byte by byte',
   { timeout: boundedTimeout },
-  () => {
+  async () => {
     const expected = { cluster: CLUSTER, hostCas: [hostCa.certificate], userCas: [], now: NOW }
     const certificate = Buffer.from(proof.certificate, 'base64url')
     const signature = Buffer.from(proof.signature, 'base64url')
     let taken = 0
-    bounded(
+    await bounded(
       (c) =>
         Buffer.concat([
           Buffer.from([c.below(3)]),

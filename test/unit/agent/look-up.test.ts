@@ -84,8 +84,41 @@ test('a proxy that leaves: the others that are known are tried first, and if non
 test('an agent that stops asks no more', () => {
   const { clock, abort, asked, all } = fleet(1)
   all[0]?.lost('first', lost)
+  all[0]?.doubted(2)
   abort.abort()
   clock.advance(120_000)
   expect(asked).toEqual([])
   expect(clock.next).toBe(Infinity)
+})
+
+test('a proxy is added and all agents are told in one moment: everybody asks once, spread evenly and no faster with more proxies', () => {
+  for (const proxies of [2, 8]) {
+    const { clock, asked, all } = fleet()
+    // By each of its proxies, and once more because dials lead to the same.
+    for (const one of all) for (let times = 0; times < 3; times++) one.doubted(proxies)
+    const window = LIMITS.lookUpMore.value * proxies
+    clock.advance(window)
+    expect(asked).toHaveLength(AGENTS)
+    const perSecond = new Map<number, number>()
+    for (const at of asked) {
+      const second = Math.floor(at / 1000)
+      perSecond.set(second, (perSecond.get(second) ?? 0) + 1)
+    }
+    const even = (AGENTS * 1000) / window
+    // With 250 in a second on the average, half as much again is nearly 8 standard deviations away.
+    expect(Math.max(...perSecond.values())).toBeLessThan(1.5 * even)
+    expect(perSecond.size).toBeGreaterThanOrEqual(window / 1000)
+  }
+})
+
+test('being connected does not take the question away: the list is behind all the same', () => {
+  const { clock, asked, all } = fleet(1)
+  all[0]?.doubted(2)
+  all[0]?.connected('first', true)
+  clock.advance(LIMITS.lookUpMore.value * 2)
+  expect(asked).toHaveLength(1)
+  // And later news is a question of its own.
+  all[0]?.doubted(3)
+  clock.advance(LIMITS.lookUpMore.value * 3)
+  expect(asked).toHaveLength(2)
 })
