@@ -100,7 +100,9 @@ export async function listenApp(options: AppListenerOptions): Promise<AppListene
     }
   }
 
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+  // noDelay: an answer in two pieces must not wait for the client's delayed acknowledgement of the first.
+  const accept = { allowHalfOpen: true, pauseOnConnect: true, noDelay: true }
+  const server = createServer(accept, (socket) => {
     open.add(socket)
     socket.once('close', () => open.delete(socket))
     socket.on('error', () => undefined)

@@ -17,6 +17,8 @@ import type { StreamState, TunnelStream } from './stream.ts'
 
 /** `write` answers false from here on, and `ondrain` comes when half of it is gone. */
 export const QUEUE_HIGH = 128 * 1024
+/** Credit is given back in such parts. What is just short of one can stay with the receiver for good: of halves, half the window. */
+const GRANT_PART = 4
 /** What a stream needs from its session. */
 export interface StreamHost {
   readonly clock: Clock
@@ -144,7 +146,7 @@ export class MuxStream implements TunnelStream {
   consumed(n: number): void {
     if (this.state === 'closed') return
     this.#owed += this.#in.consumed(n)
-    if (this.#owed * 2 >= this.#window && this.#receiving === 'open') this.#grant()
+    if (this.#owed * GRANT_PART >= this.#window && this.#receiving === 'open') this.#grant()
   }
 
   // ── called by the session ──
@@ -230,9 +232,8 @@ export class MuxStream implements TunnelStream {
   #grant(): void {
     const host = this.#host
     const now = host.clock.monotonic()
-    // A stream that waits for credit gets one grant each round trip, a little later when the path is busy: hence two. Infinity,
-    // an unknown round trip, never grows a window.
-    if (Number.isFinite(host.rtt) && now - this.#grantedAt <= 2 * host.rtt) {
+    // A quarter within a round trip: the window is the limit, or nearly. Infinity, an unknown round trip, grows nothing.
+    if (Number.isFinite(host.rtt) && now - this.#grantedAt <= host.rtt) {
       const added = host.windows.grow(this.#window)
       this.#window += added
       this.#owed += added

@@ -2,7 +2,7 @@
  * How much the peer may send before we consume: one window per stream, their sum capped per connection and per process.
  *
  * A new stream gets windowInitial while there is room, less when it is crowded, never under windowMin. A window doubles
- * when half of it passes within two unloaded round trips, because then the window and not the path is what limits
+ * when a quarter of it passes within one unloaded round trip, because then the window and not the path is what limits
  * (bandwidth-delay product), and never takes more than half of the room that is left.
  */
 import type { TunnelLimits } from './tunnel-limits.ts'

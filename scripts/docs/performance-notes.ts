@@ -8,11 +8,27 @@ for each 16 KiB record, no kernel TLS.
 Tried: \`ws\` with fragments, writev instead of one copied message (no difference), writes of 16, 64 and 256 KiB (no difference above 16), V8 heap flags (move the cost around), 'data' events
 against a reused buffer (receiving 0.94 to 0.59 s/GB), new against reused write buffers (0.83 to 0.62).
 
+**Echo on an idle tunnel** (1.43 of \`ssh -R\` at p50, 1.75 at p99, target 1.2): as the same path without a multiplexer, 184 against 182 µs, so frames, windows and watching cost nothing that shows; what is above \`ssh\` is what reading and
+writing TLS in two Node processes takes. Looked through: no timer and no pacing is in its way; a lone message goes out in the turn of the event loop that read it, in one write; Nagle is off on every leg. It was on at the user's side of
+\`postern proxy app\`, which held back the second piece of an answer until the client acknowledged the first; it is off now. Not tried: a TLS hop without Node's streams.
+
 **Echo beside bulk** (target 1.5 ms): 17 ms at p99, as \`ssh -R\` in the same run, 0.26 of the path without a multiplexer. What is on its way is bounded by the pacer; two cores shared by six processes that never rest
 are the rest of it, and how much of it, only more cores would show.
 
 **Streams opened per second** (target 4,000): 1,900, which is 4.1 of \`ssh -R\` and 0.74 of nginx in the same run. Processor time for each: 420 µs in proxy and agent together, as much as nginx needs. The
 profile has a third in Node itself, a quarter in socket writes, nothing of ours above 3 %.
+
+**A database through a tcp app** (target 0.6 of direct): on a busy machine 0.17 of direct (tpcb-like, seven statements each) and 0.30 (select only), with everything on the same two processors. Processor time of one select, profiler running:
+proxy 180, agent 270, user's end 270 µs, while pgbench and PostgreSQL together need 120. Profile: a third of agent and of the user's end is encrypting and writing (TLS inside the stream, TLS of the tunnel, one system call for each message),
+half of the proxy reading and writing, nothing of ours above 2.5 %. So with these processors the target is out of reach by a factor, and with one for each process the user's end would be the limit, near 4,000 statements a second for
+one \`postern proxy app\`. Left to try: the inner TLS without Node's stream over a stream (JSStreamSocket), which passes each message through some twenty calls on both ends.
+
+**Distance.** One stream over 100 ms was at 38 MB/s (target 40). The windows had grown to 8 MiB, but half of them was never used: credit was given back in halves, and what was just short of a half stayed with the receiver in every round.
+In quarters, interleaved with the version before on a busy machine: 34.5 to 46.3 MB/s up, 33.7 to 45.9 down. The first transfer pays for the windows that grow. The relay alone passes 140 to 420 MB/s of plain TCP, whose ends do
+not see the delay: it is not the limit.
+
+**Suspect with traffic** (target 1 s): was 1.6 s (p99 2.1), because a second in which something was heard at its beginning was followed by another. Now there are ten looks in a second, and silence counts from the first thing that was sent into it.
+What \`npm run bench:faults\` shows above a second is the time until there is traffic (50 ms), and the machine.
 
 **Joins per second** (target 400): this run's machine signs at 0.6 of the speed of the one before. Interleaved on one machine, joins are as fast as before or faster. The profile is flat: reading public keys 8 %, the embedded
 engine's own checks 8 %, garbage 10 %, the rest spread over the SDK. The wait at half the load is a queue: this machine cannot do half the target at all.

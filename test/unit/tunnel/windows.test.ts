@@ -71,8 +71,8 @@ describe('growth', () => {
       peer.turn()
       const block = Buffer.concat([frame(DATA, 0, 1, 65_536), Buffer.alloc(65_536)])
       for (let i = 0; i < 12; i++) {
-        peer.send(block)
         peer.clock.advance(gapMs)
+        peer.send(block)
       }
       peer.turn()
       return peer.heard.reduce((sum, f) => sum + (f.type === 'window' ? f.credit : 0), 0)
@@ -82,7 +82,7 @@ describe('growth', () => {
   })
 })
 
-test('credit is given back in halves of a window, not for each piece', () => {
+test('credit is given back in quarters of a window, not for each piece', () => {
   const peer = rawPeer()
   peer.open(1)
   const stream = peer.offered[0]
@@ -92,12 +92,12 @@ test('credit is given back in halves of a window, not for each piece', () => {
   peer.turn()
   peer.heard.length = 0
   const piece = Buffer.concat([frame(DATA, 0, 1, 1024), Buffer.alloc(1024)])
-  for (let i = 0; i < 127; i++) peer.send(piece)
+  for (let i = 0; i < 63; i++) peer.send(piece)
   peer.turn()
   expect(peer.heard).toEqual([])
   peer.send(piece)
   peer.turn()
-  expect(peer.heard).toEqual([{ type: 'window', id: 1, credit: 131_072 }])
+  expect(peer.heard).toEqual([{ type: 'window', id: 1, credit: 65_536 }])
 })
 
 test('consuming more than was delivered gives the peer no credit it may not have', () => {

@@ -79,11 +79,14 @@ export function createSockets(
       tell({ did: 'connect', id })
     },
     async listen({ id, at }) {
-      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
-        const { remoteAddress = '', remotePort = 0 } = socket
-        pass(id, socket, !('host' in at))
-        tell({ did: 'accept', id, host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort })
-      })
+      const server = createServer(
+        { pauseOnConnect: true, allowHalfOpen: true, noDelay: true },
+        (socket) => {
+          const { remoteAddress = '', remotePort = 0 } = socket
+          pass(id, socket, !('host' in at))
+          tell({ did: 'accept', id, host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort })
+        },
+      )
       if (!('agent' in at)) return listen(id, server, at)
       const directory = mkdtempSync('/tmp/postern-')
       return listen(id, server, { path: join(directory, 'agent.sock') }, directory)
