@@ -48,7 +48,8 @@ to the main thread, which would save one copy; chacha20, which OpenSSH takes wit
 **Ten thousand agents** (target 20 s unpaced, 60 s paced, 38 KiB for each tunnel): 60 and 65 s with everything on the same two processors, of which the ten thousand clients take 76 to 82 s of processor time and the proxy 43 to 46. So the
 proxy, on one processor of its own, would need some 45 s: 4.3 to 4.6 ms for each return (TLS, two signatures to check and one to make, a row to write). The machine was saturated all the while, so pacing had nothing to spread. What is faster needs more
 processors, a worker each. Of the 46 KiB of an idle tunnel 14 are objects, 2 buffers, the rest native, most of it TLS. Not measured: the control plane's processor time; agents sent it nothing, the proxy two requests.
-Profile of returning agents (\`perf record\`, busy machine): flat; multiplying on P-256 4 to 5 %, locks and look-ups of OpenSSL's providers 6 %, the allocator 6 %, the rest V8 and Node, nothing of ours above 1 %.
+Profile of 800 returning agents (\`perf record\`, very busy machine): flat; TLS 18 % (of it 4 are Node reading the proxy's certificate a second time, 4 the keys in certificates), the allocator 5, collecting young objects 3 to 5, the optimising compiler 2, the rest
+V8 and Node spread thin. What could be cut is not one thing; resuming TLS sessions, which would save most of the 18 %, is not done: a restarted proxy has other ticket keys.
 
 **Streams opened by two workers** (0.85 of one process in the table, target 1.5). The figure measured the ends and not the proxy. By processor time, busy machine, each of some hundred streams: 37 to 58 ms for everything together (user and
 agent sign, check and shake hands inside, the agent writes down, the control plane takes that up), of which one process of a proxy takes 2.0 to 4.0 ms, cold to warm, and two workers 1.6 to 2.8 ms each. Two processors are full at some 54 streams per second
