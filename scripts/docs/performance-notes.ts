@@ -49,23 +49,23 @@ to the main thread, which would save one copy; chacha20, which OpenSSH takes wit
 proxy, on one processor of its own, would need some 45 s: 4.3 to 4.6 ms for each return (TLS, two signatures to check and one to make, a row to write). The machine was saturated all the while, so pacing had nothing to spread. What is faster needs more
 processors, a worker each. Of the 46 KiB of an idle tunnel 14 are objects, 2 buffers, the rest native, most of it TLS. Not measured: the control plane's processor time; agents sent it nothing, the proxy two requests.
 Profile of 800 returning agents (\`perf record\`, very busy machine): flat; TLS 18 % (of it 4 are Node reading the proxy's certificate a second time, 4 the keys in certificates), the allocator 5, collecting young objects 3 to 5, the optimising compiler 2, the rest
-V8 and Node spread thin. What could be cut is not one thing; resuming TLS sessions, which would save most of the 18 %, is not done: a restarted proxy has other ticket keys.
+V8 and Node spread thin. What could be cut is not one thing. Resuming TLS sessions is not done and was not measured: a restarted proxy has other ticket keys.
 
 **Streams opened by two workers** (0.85 of one process in the table, target 1.5). The figure measured the ends and not the proxy. By processor time, busy machine, each of some hundred streams: 37 to 58 ms for everything together (user and
 agent sign, check and shake hands inside, the agent writes down, the control plane takes that up), of which one process of a proxy takes 2.0 to 4.0 ms, cold to warm, and two workers 1.6 to 2.8 ms each. Two processors are full at some 54 streams per second
 whatever the proxy does, which is what both sides had. The bench now says what the busiest process of the proxy takes for each, spreads the four users over both workers (they had landed by chance) and warms up both sides. By that the
-busier of two workers takes 0.64, 0.70 and 0.85 of one process (three rounds, users where they landed), where 0.67 is room for 1.5 times as many: each of two hops asks for a sign of life with each request, decodes it and encodes it again. A part
+busier of two workers takes 0.62, 0.70 and 0.85 of one process (three rounds, users where they landed), where 0.67 is room for 1.5 times as many: each of two hops asks for a sign of life with each request, decodes it and encodes it again. A part
 of it is what each worker does while idle, which counts for much at 30 streams per second. Left to try: one probe for all requests that are under way over the same hop; handing the request on without decoding it twice.
 
 **Idle agent** (target 60 MiB). A bare \`node\` takes 40 (34 of them its own program and libraries, shared with every other Node process), the agent 44 of those pages, because TLS, signatures and the optimising compiler run once (3.7 for the
 compiler alone), and 17 to 18 of its own: 12 of JavaScript heap, the rest OpenSSL and the allocator. The heap is code, most of it text and shapes of yaml (157 KB of source), zod (154), the tunnel (56), jose (46).
 After its start an agent holds 9 more until V8's memory reducer has run, half a minute later on a quiet machine: earlier figures were taken after eight seconds, this one after a minute. Done, each against the version before, on a busy machine:
-join methods loaded when one is needed, Node's roots shared in place of read anew for each trust (60 ms of processor time each), 65.3 to 61.4; no option parser, freed memory given back to the system, 61.8 to 60.9.
+join methods loaded when one is needed, Node's roots shared in place of read anew for each trust (60 ms of processor time each), 65.3 to 61.4; freed memory given back to the system, 61.9 to 60.9; no option parser where systemd starts it, no difference in a checkout.
 Tried: all of the agent in one file (heap 11.0 to 10.3 MiB, the rest as before), V8's flags (\`--max-semi-space-size=1\` takes away the 9 at once, but flags must stand before the start; \`--no-opt\` 5, but for good).
-Its processor time: a ping each 15 s, the policy's freshness, and that one collection.
+Its processor time is mostly that one collection; which timers wake it was not counted one by one.
 
 **One more ssh session** (target 45 MiB). A process of its own that drops root, 47, of which a bare \`node\` is 40 and 37 are shared pages; a thread that speaks SSH, 15 to 18, of which an empty one is 7.6; the user's program. Shared pages divided among those
-who map them, a session takes 25. The target cannot be met by a process of Node and a thread; a helper that is not Node would be what is left to do. Done: a small young generation for the thread (17.5 to 13 to 15 MiB when it waits; under bulk the peak of the agent
+who map them, a session takes 25. The target cannot be met by a process of Node and a thread; a helper that is not Node would be what is left to do. Done: a small young generation for the thread (17.5 to 14 to 15 MiB when it waits; under bulk the peak of the agent
 188 to 150, with the same processor time for a GiB, 10.8 against 11.2 s, interleaved). Tried for the process: V8's flags and fewer threads, no difference. Left to try: no zod in the thread, some 4 MiB. The figure before, 72.6, had a fifth of the spare thread in it.
 
 **Not measured.** chisel (not in Debian). Network distance by \`tc netem\`: the module is missing on the machine that these figures are from, so a delaying relay stands in,
