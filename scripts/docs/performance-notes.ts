@@ -48,9 +48,14 @@ to the main thread, which would save one copy; chacha20, which OpenSSH takes wit
 **Ten thousand agents** (target 20 s unpaced, 60 s paced, 38 KiB for each tunnel): 60 and 65 s with everything on the same two processors, of which the ten thousand clients take 76 to 82 s of processor time and the proxy 43 to 46. So the
 proxy, on one processor of its own, would need some 45 s: 4.3 to 4.6 ms for each return (TLS, two signatures to check and one to make, a row to write). The machine was saturated all the while, so pacing had nothing to spread. What is faster needs more
 processors, a worker each. Of the 46 KiB of an idle tunnel 14 are objects, 2 buffers, the rest native, most of it TLS. Not measured: the control plane's processor time; agents sent it nothing, the proxy two requests.
-Profile of returning agents (\`perf record\`, busy machine): flat; multiplying on P-256 4 to 5 %, locks and look-ups of OpenSSL's providers 6 %, the allocator 6 %, the rest V8 and Node, nothing of ours above 1 %.
+Profile of 800 returning agents (\`perf record\`, very busy machine): flat; TLS 18 % (of it 4 are Node reading the proxy's certificate a second time, 4 the keys in certificates), the allocator 5, collecting young objects 3 to 5, the optimising compiler 2, the rest
+V8 and Node spread thin. What could be cut is not one thing; resuming TLS sessions, which would save most of the 18 %, is not done: a restarted proxy has other ticket keys.
 
-**Streams opened by two workers** (0.85 of one process, target 1.5): a user and an agent at different workers meet over a hop between processes, which costs more than what the second process brings. Not profiled.
+**Streams opened by two workers** (0.85 of one process in the table, target 1.5). The figure measured the ends and not the proxy. By processor time, busy machine, each of some hundred streams: 37 to 58 ms for everything together (user and
+agent sign, check and shake hands inside, the agent writes down, the control plane takes that up), of which one process of a proxy takes 2.0 to 4.0 ms, cold to warm, and two workers 1.6 to 2.8 ms each. Two processors are full at some 54 streams per second
+whatever the proxy does, which is what both sides had. The bench now says what the busiest process of the proxy takes for each, spreads the four users over both workers (they had landed by chance) and warms up both sides. By that the
+busier of two workers takes 0.64, 0.70 and 0.85 of one process (three rounds, users where they landed), where 0.67 is room for 1.5 times as many: each of two hops asks for a sign of life with each request, decodes it and encodes it again. A part
+of it is what each worker does while idle, which counts for much at 30 streams per second. Left to try: one probe for all requests that are under way over the same hop; handing the request on without decoding it twice.
 
 **Idle agent** (target 60 MiB). A bare \`node\` takes 40 (34 of them its own program and libraries, shared with every other Node process), the agent 44 of those pages, because TLS, signatures and the optimising compiler run once (3.7 for the
 compiler alone), and 17 to 18 of its own: 12 of JavaScript heap, the rest OpenSSL and the allocator. The heap is code, most of it text and shapes of yaml (157 KB of source), zod (154), the tunnel (56), jose (46).
