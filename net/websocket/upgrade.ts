@@ -22,6 +22,8 @@ function refusal(request: IncomingMessage, subprotocol: string): number | undefi
   if (request.method !== 'GET') return 405
   if (headers.upgrade?.toLowerCase() !== 'websocket') return 400
   if (headers['sec-websocket-version'] !== '13') return 426
+  // What a body is, and what comes behind it, is read in two ways by those in between.
+  if ((headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding']) return 400
   // 16 bytes in base64, no more and no less.
   if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(headers['sec-websocket-key'] ?? '')) return 400
   return has(headers['sec-websocket-protocol'], subprotocol) ? undefined : 400
@@ -41,8 +43,10 @@ export function acceptUpgrade(
   const status = refusal(request, options.subprotocol)
   if (status !== undefined) {
     const more = status === 426 ? 'sec-websocket-version: 13\r\n' : ''
+    // Not ended only: a peer that keeps its own end open would hold the connection, and its place among handshakes, for ever.
     socket.end(
       `HTTP/1.1 ${status} Refused\r\nconnection: close\r\ncontent-length: 0\r\n${more}\r\n`,
+      () => socket.destroy(),
     )
     return
   }
