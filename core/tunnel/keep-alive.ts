@@ -33,6 +33,8 @@ export class KeepAlive {
   /** When we first sent something since the peer was last heard, and when we last did. */
   #unheard: number | undefined
   #sent = -Infinity
+  /** When the next look is due. */
+  #due = 0
   /** When the last probe went out, and whether it was answered. */
   #probed = -Infinity
   #answered = true
@@ -76,7 +78,9 @@ export class KeepAlive {
     const silent = this.#unheard === undefined ? 0 : now - this.#unheard
     const due =
       silent < suspectAfter ? Math.min(suspectAfter / LOOKS, suspectAfter - silent) : suspectAfter
-    this.#watch = this.#o.clock.after(Math.ceil(due), () => this.#watched())
+    const ms = Math.ceil(due)
+    this.#due = now + ms
+    this.#watch = this.#o.clock.after(ms, () => this.#watched())
   }
 
   /** The transport held nothing before, or gave something to the network. */
@@ -92,6 +96,12 @@ export class KeepAlive {
   #watched(): void {
     this.#watch = undefined
     const now = this.#o.clock.monotonic()
+    // A look that comes much too late tells of a process that stood still, not of its peer, whose answer may be waiting to be read.
+    const stoodStill = now - this.#due >= this.#o.limits.suspectAfter / 2
+    if (stoodStill && this.#unheard !== undefined && !this.#suspected) {
+      this.#unheard = now
+      return this.#probe(now)
+    }
     if (this.#unheard !== undefined && now - this.#unheard >= this.#o.limits.suspectAfter) {
       this.#look(now)
       if (this.#suspected) return

@@ -86,6 +86,33 @@ test('who waits for the answer to an OPEN is told, also when the path breaks beh
   expect(peer.suspicions).toEqual([true])
 })
 
+test('a process that stood still asks again before it suspects anybody', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  peer.clock.advance(5_000)
+  stream.write(Buffer.from('one'))
+  peer.turn()
+  reply(peer)
+  // Within the look that the first began: no probe goes with it.
+  stream.write(Buffer.from('two'))
+  peer.turn()
+  peer.heard.length = 0
+  // A machine that was asleep. Timers run before what came meanwhile is read.
+  peer.clock.leap(19_000)
+  expect(peer.suspicions).toEqual([])
+  peer.turn()
+  expect(pings(peer).length).toBeGreaterThan(0)
+  // Nobody answers the one who is awake: a second later that is suspect.
+  peer.clock.advance(999)
+  expect(peer.suspicions).toEqual([])
+  peer.clock.advance(2)
+  expect(peer.suspicions).toEqual([true])
+})
+
 test('what is sent after an answer, within the same second, is watched as well', async () => {
   const peer = rawPeer({ side: 'client' })
   const opening = peer.session.open(Buffer.alloc(0))
