@@ -7,6 +7,9 @@ import { AppError } from '../errors.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { TunnelLimits } from './tunnel-limits.ts'
 
+/** Part of the time after which a tunnel is suspect that data may pause before the peer is asked whether it is still there. */
+const PAUSE = 0.5
+
 /** Looks in the time after which a tunnel is suspect: so much sooner is it seen that something is to be asked for again. */
 const LOOKS = 10
 
@@ -38,6 +41,8 @@ export class KeepAlive {
   /** When the last probe went out, and whether it was answered. */
   #probed = -Infinity
   #answered = true
+  /** Data came, and more may. */
+  #flows = false
   #suspected = false
 
   constructor(options: KeepAliveOptions) {
@@ -60,6 +65,15 @@ export class KeepAlive {
     this.#sent = this.#o.clock.monotonic()
     this.#unheard ??= this.#sent
     if (!this.#watch) this.#probe(this.#sent)
+  }
+
+  /**
+   * The peer sent data of a stream. Who only receives sends nothing that would tell when the path breaks, and its peer, which can
+   * tell, may have no way left to say so: when data pauses the peer is asked, once.
+   */
+  flowing(): void {
+    this.#flows = true
+    if (!this.#watch) this.#look(this.#o.clock.monotonic())
   }
 
   /** Asks for a sign of life behind all that was sent, and looks again in a while. */
@@ -117,6 +131,14 @@ export class KeepAlive {
     else if (this.#o.awaits())
       if (now - this.#probed >= this.#o.limits.suspectAfter) this.#probe(now)
       else this.#look(now)
+    else if (this.#flows)
+      if (now - this.#heard >= this.#o.limits.suspectAfter * PAUSE) this.#paused(now)
+      else this.#look(now)
+  }
+
+  #paused(now: number): void {
+    this.#flows = false
+    this.#probe(now)
   }
 
   #check(): void {

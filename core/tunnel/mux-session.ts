@@ -213,6 +213,7 @@ class MuxSession implements Session, StreamHost, FrameSink {
   }
 
   dataHeader(id: number, length: number): AppError | undefined {
+    this.#alive.flowing()
     this.#target = undefined
     return this.#known(id, (stream) => {
       this.#target = stream

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { rawPeer } from '../../support/raw-peer.ts'
 import { frame } from '../../support/raw-peer.ts'
-import { OPENED, PING, REPLY, WINDOW } from '../../../core/tunnel/frame.ts'
+import { DATA, OPENED, PING, REPLY, WINDOW } from '../../../core/tunnel/frame.ts'
 
 const pings = (peer: ReturnType<typeof rawPeer>) =>
   peer.heard.filter((f) => f.type === 'ping' && !f.reply)
@@ -83,6 +83,40 @@ test('who waits for the answer to an OPEN is told, also when the path breaks beh
   expect(peer.suspicions).toEqual([])
   // The network goes away here.
   peer.clock.advance(2_002)
+  expect(peer.suspicions).toEqual([true])
+})
+
+test('who only receives asks when data pauses, once, and silence then is suspect', async () => {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
+  reply(peer)
+  const stream = await opening
+  stream.start()
+  peer.clock.advance(5_000)
+  peer.turn()
+  reply(peer)
+  const data = (): void => peer.send(frame(DATA, 0, 1, 3), Buffer.from('abc'))
+  // While it flows nobody asks.
+  for (let i = 0; i < 30; i++) {
+    data()
+    peer.clock.advance(100)
+    peer.turn()
+  }
+  expect(pings(peer)).toHaveLength(0)
+  peer.clock.advance(500)
+  peer.turn()
+  expect(pings(peer)).toHaveLength(1)
+  reply(peer)
+  // A pause that is none of the path's.
+  peer.clock.advance(10_000)
+  peer.turn()
+  expect(pings(peer)).toHaveLength(0)
+  expect(peer.suspicions).toEqual([])
+  data()
+  // The network goes away here.
+  peer.clock.advance(1_600)
   expect(peer.suspicions).toEqual([true])
 })
 
