@@ -1,7 +1,7 @@
 /** What the figures of docs/performance.md do not say by themselves: where the time goes, what was tried, what is missed and why. */
 export const NOTES = `## What misses its target, and why
 
-**One stream against \`ssh -R\`** (0.55 up and 0.72 down, target 0.85; 1.45 to 1.7 of one WebSocket for each stream). Profile of proxy and agent under bulk (\`perf record\`, busy machine): AES-GCM 17 %, copying in user space 11 %, copying in
+**One stream against \`ssh -R\`** (two runs: 0.49 and 0.55 up, 0.77 and 0.72 down, target 0.85; 1.3 to 1.7 of one WebSocket for each stream). Profile of proxy and agent under bulk (\`perf record\`, busy machine): AES-GCM 17 %, copying in user space 11 %, copying in
 the kernel 11 %, the rest spread thin; nothing of ours above 2 %, the garbage collector gone. A TLS hop between two Node processes with reused memory takes 1.2 s/GB by itself (0.62 to send, 0.59 to receive),
 \`ssh\` and \`sshd\` together 1.1 to 1.9 with two hops and their own copies. What is left is inside Node: OpenSSL through memory BIOs (two more copies than a socket BIO), a call into JavaScript
 for each 16 KiB record, no kernel TLS.
@@ -12,23 +12,26 @@ against a reused buffer (receiving 0.94 to 0.59 s/GB), new against reused write 
 writing TLS in two Node processes takes. Looked through: no timer and no pacing is in its way; a lone message goes out in the turn of the event loop that read it, in one write; Nagle is off on every leg. It was on at the user's side of
 \`postern proxy app\`, which held back the second piece of an answer until the client acknowledged the first; it is off now. Not tried: a TLS hop without Node's streams.
 
-**Echo beside bulk** (target 1.5 ms): 17 ms at p99, as \`ssh -R\` in the same run, 0.26 of the path without a multiplexer. What is on its way is bounded by the pacer; two cores shared by six processes that never rest
+**Both legs by WebSocket over TLS** (target 0.6 of one): 0.62 and 0.61 up, 0.79 and 0.56 down, in two runs: the machine is full, and what is left over for a leg varies.
+
+**Echo beside bulk** (target 1.5 ms): 17 ms at p99, as \`ssh -R\` in the same run, 0.22 to 0.26 of the path without a multiplexer. What is on its way is bounded by the pacer; two cores shared by six processes that never rest
 are the rest of it, and how much of it, only more cores would show.
 
 **Streams opened per second** (target 4,000): 1,900, which is 4.1 of \`ssh -R\` and 0.74 of nginx in the same run. Processor time for each: 420 µs in proxy and agent together, as much as nginx needs. The
 profile has a third in Node itself, a quarter in socket writes, nothing of ours above 3 %.
 
-**A database through a tcp app** (target 0.6 of direct): on a busy machine 0.17 of direct (tpcb-like, seven statements each) and 0.30 (select only), with everything on the same two processors. Processor time of one select, profiler running:
+**A database through a tcp app** (target 0.6 of direct): 0.24 of direct (tpcb-like, seven statements each) and 0.26 (select only), with everything on the same two processors. Processor time of one select, profiler running:
 proxy 180, agent 270, user's end 270 µs, while pgbench and PostgreSQL together need 120. Profile: a third of agent and of the user's end is encrypting and writing (TLS inside the stream, TLS of the tunnel, one system call for each message),
 half of the proxy reading and writing, nothing of ours above 2.5 %. So with these processors the target is out of reach by a factor, and with one for each process the user's end would be the limit, near 4,000 statements a second for
 one \`postern proxy app\`. Left to try: the inner TLS without Node's stream over a stream (JSStreamSocket), which passes each message through some twenty calls on both ends.
 
-**Distance.** One stream over 100 ms was at 38 MB/s (target 40). The windows had grown to 8 MiB, but half of them was never used: credit was given back in halves, and what was just short of a half stayed with the receiver in every round.
+**Distance.** One stream over 100 ms was at 38 MB/s (target 40); on the same quiet machine it is at 56 now. The windows had grown to 8 MiB, but half of them was never used: credit was given back in halves, and what was just short of a half stayed with the receiver in every round.
 In quarters, interleaved with the version before on a busy machine: 34.5 to 46.3 MB/s up, 33.7 to 45.9 down. The first transfer pays for the windows that grow. The relay alone passes 140 to 420 MB/s of plain TCP, whose ends do
 not see the delay: it is not the limit.
 
 **Suspect with traffic** (target 1 s): was 1.6 s (p99 2.1), because a second in which something was heard at its beginning was followed by another. Now there are ten looks in a second, and silence counts from the first thing that was sent into it.
-What \`npm run bench:faults\` shows above a second is the time until there is traffic (50 ms), and the machine.
+What \`npm run bench:faults\` shows above a second is the time until there is traffic (50 ms), and the machine. And a download over a path that fell silent stood still for 16 s, once in five
+blackholes: the proxy had nothing under way to the agent, and the agent, which noticed within a second, had no way left to say so. Who only receives asks now when data pauses: five of five 1.1 s.
 
 **Joins per second** (target 400): this run's machine signs at 0.6 of the speed of the one before. Interleaved on one machine, joins are as fast as before or faster. The profile is flat: reading public keys 8 %, the embedded
 engine's own checks 8 %, garbage 10 %, the rest spread over the SDK. The wait at half the load is a queue: this machine cannot do half the target at all.
@@ -40,7 +43,7 @@ what takes it is V8 compiling the file and zod making some hundred schemas, thos
 **DynamoDB requests of a join.** By every method but \`token\`, whose secret leads to its name first, one read less than before: the token that was read before the evidence is not read again after it. Left: the locks of the token are
 read before the commit, so that a locked token changes nothing, and after it, so that nothing is signed by one that was locked meanwhile.
 
-**ssh through everything.** Three runs one after the other: bulk 0.70, 0.74 and 0.79 of \`ssh -J\` (0.59 before), \`ssh node true\` 1.10, 0.93 and 1.01; the table has the last. By processor time of the whole path half was the agent (a thread that speaks SSH, the main thread that speaks the tunnel, and V8's helpers), a fifth the
+**ssh through everything.** Four runs on a quiet machine: bulk 0.70, 0.74, 0.79 and 0.74 of \`ssh -J\` (0.59 before), \`ssh node true\` 1.10, 0.93, 1.01 and 1.05; the table has the last. By processor time of the whole path half was the agent (a thread that speaks SSH, the main thread that speaks the tunnel, and V8's helpers), a fifth the
 ProxyCommand, a fifth the proxy, 6 % \`ssh\` itself. Since then, interleaved with the version before on a busy machine, 5 rounds of 256 MiB: the agent 14.3 to 10.0 s/GB (packets by one context of OpenSSL, docs/adr/0033: sealing 32 KiB 47 to 20 µs,
 opening it 38 to 26), ProxyCommand 6.6 to 5.3 (pieces gathered in memory that is used again). Tried before: memory that goes back and forth between the two threads. Left to try: encrypting straight into the memory that goes
 to the main thread, which would save one copy; chacha20, which OpenSSH takes without our configuration and which is still ssh2's own code.
