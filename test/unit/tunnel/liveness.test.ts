@@ -12,6 +12,16 @@ const reply = (peer: ReturnType<typeof rawPeer>) => {
   peer.heard.length = 0
 }
 
+/** A client's stream that the peer has accepted, with so much credit. */
+async function opened(credit = 1000) {
+  const peer = rawPeer({ side: 'client' })
+  const opening = peer.session.open(Buffer.alloc(0))
+  peer.turn()
+  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, credit))
+  reply(peer)
+  return { peer, stream: await opening }
+}
+
 test('an idle tunnel is pinged every 15 s and lives as long as it answers', () => {
   const peer = rawPeer()
   peer.turn()
@@ -48,12 +58,7 @@ test('a peer that talks but takes no bytes is dead after the write timeout', () 
 })
 
 test('traffic without any answer makes the tunnel suspect after 1 s, an answer clears it', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   peer.clock.advance(5_000)
   expect(peer.suspicions).toEqual([])
   stream.write(Buffer.from('hello?'))
@@ -87,12 +92,7 @@ test('who waits for the answer to an OPEN is told, also when the path breaks beh
 })
 
 test('who only receives asks when data pauses, once, and silence then is suspect', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   stream.start()
   peer.clock.advance(5_000)
   peer.turn()
@@ -121,12 +121,7 @@ test('who only receives asks when data pauses, once, and silence then is suspect
 })
 
 test('a process that stood still asks again before it suspects anybody', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   peer.clock.advance(5_000)
   stream.write(Buffer.from('one'))
   peer.turn()
@@ -148,12 +143,7 @@ test('a process that stood still asks again before it suspects anybody', async (
 })
 
 test('what is sent after an answer, within the same second, is watched as well', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   peer.clock.advance(5_000)
   stream.write(Buffer.from('one'))
   peer.turn()
@@ -170,12 +160,7 @@ test('what is sent after an answer, within the same second, is watched as well',
 })
 
 test('traffic that never rests is watched at every moment: silence is seen a second after it begins', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1_000_000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened(1_000_000)
   const writes = (ms: number, answers: boolean): void => {
     for (let i = 0; i < ms / 10; i++) {
       stream.write(Buffer.from('on and on'))
@@ -199,12 +184,7 @@ test('traffic that never rests is watched at every moment: silence is seen a sec
 })
 
 test('an answer that was on its way when the path broke hides nothing, though nothing more is sent', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   peer.clock.advance(5_000)
   stream.write(Buffer.from('one'))
   peer.turn()
@@ -219,12 +199,7 @@ test('an answer that was on its way when the path broke hides nothing, though no
 })
 
 test('something heard is no answer to the probe: it is asked again, and silence then is suspect', async () => {
-  const peer = rawPeer({ side: 'client' })
-  const opening = peer.session.open(Buffer.alloc(0))
-  peer.turn()
-  peer.send(frame(OPENED, 0, 1, 0), frame(WINDOW, 0, 1, 1000))
-  reply(peer)
-  const stream = await opening
+  const { peer, stream } = await opened()
   peer.clock.advance(5_000)
   stream.write(Buffer.from('one'))
   peer.turn()
